@@ -1,0 +1,64 @@
+"""The model file: safetensors with a small card, no pickle, no date, no path: equal runs give equal bytes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as decode
+from safetensors.numpy import save as encode
+
+from dynsim.backend.inference import Model
+from dynsim.checkpoint import metadata, write_atomically
+from dynsim.errors import DynsimError, FileFormatError
+from dynsim.fields.data import Scaling
+from dynsim.system.graph import Graph, Link, Subsystem
+
+SCHEMA = "dynsim-model/1"
+
+
+def payload(model: Model) -> dict[str, np.ndarray]:
+    """Every array that prediction needs, by its name in the file."""
+    centre = model.scaling.centre
+    arrays = {k: np.ascontiguousarray(a) for k, a in model.x.items()}
+    return arrays | {"scaling:centre": centre, "scaling:scale": np.array([model.scaling.scale], centre.dtype)}
+
+
+def save_model(model: Model, path: Path) -> None:
+    """Write a model, atomically."""
+    card = {
+        "schema": SCHEMA,
+        "subsystems": [asdict(s) for s in model.graph.subsystems],
+        "links": [asdict(k) for k in model.graph.links],
+        "copies": model.graph.copies,
+        "dim": model.graph.dim,
+        "classes": [c.item() if isinstance(c, np.generic) else c for c in model.classes],
+    }
+    write_atomically(path, encode(payload(model), {"dynsim": json.dumps(card, sort_keys=True)}))
+
+
+def load_model(path: Path) -> Model:
+    """Read a model; raises FileFormatError that says what is wrong with the file."""
+    try:
+        raw = Path(path).read_bytes()
+        arrays = decode(raw)
+        return _model(arrays, json.loads(metadata(raw)["dynsim"]))
+    except (SafetensorError, KeyError, TypeError, ValueError, DynsimError) as error:
+        raise FileFormatError("not a readable dynsim model", where=str(path), given=str(error)) from None
+
+
+def _model(arrays: dict[str, np.ndarray], card: dict[str, Any]) -> Model:
+    if card["schema"] != SCHEMA:
+        raise ValueError(f"schema {card['schema']!r}, expected {SCHEMA!r}")
+    graph = Graph(
+        tuple(Subsystem(**s) for s in card["subsystems"]),
+        tuple(Link(**k) for k in card["links"]),
+        card["copies"],
+        card["dim"],
+    )
+    scaling = Scaling(arrays.pop("scaling:centre"), float(arrays.pop("scaling:scale")[0]))
+    return Model(graph, arrays, scaling, tuple(card["classes"]))

@@ -1,0 +1,180 @@
+"""Tables of a run for people: what it reached, what it cost, what to type next."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from dynsim import datasets
+from dynsim.backend.cost import cost
+from dynsim.backend.formats import load_model
+from dynsim.errors import FileFormatError
+from dynsim.runs import CHECKPOINT, MODEL, TRAJECTORY, RunFolder
+from dynsim.scenario import Scenario
+from dynsim.trajectory.reader import Trajectory
+
+
+def final_table(folder: RunFolder) -> None:
+    """Print accuracy, parameters, bytes and time of a finished run, its twin beside it, and the next commands."""
+    summary = folder.summary or {}
+    console = Console()
+    table = Table(title=f"{summary['scenario']}: {summary['steps']} steps, {summary['stopped']}", title_justify="left")
+    classifier = summary["final"]["test_accuracy"] is not None
+    for name in ("", "test accuracy" if classifier else "relative error", "parameters", "bytes", "MACs", "time"):
+        table.add_column(name, justify="left" if not name else "right")
+    table.add_row("DyN", *_row(summary))
+    if "twin" in summary:
+        table.add_row("dense twin (Adam)", *_row(summary["twin"]))
+    console.print(table)
+    path = shlex.quote(str(folder.path))
+    console.print("Next:", highlight=False)
+    for command in _next_commands(path, classifier):
+        console.print(f"  {command}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _row(summary: dict[str, Any]) -> list[str]:
+    final = summary["final"]
+    reached = final.get("test_accuracy")
+    shown = f"{100 * reached:.2f} %" if reached is not None else f"{final.get('relative_error', float('nan')):.3g}"
+    return [
+        shown,
+        f"{summary['parameters']:,}",
+        f"{summary['bytes']:,}",
+        f"{summary['macs']:,}",
+        f"{summary['wall_s']:.1f} s",
+    ]
+
+
+def _next_commands(path: str, classifier: bool) -> list[str]:
+    commands = [f"dynsim info {path}"]
+    if classifier:
+        commands += [f"dynsim evaluate {path}", f"dynsim resume {path} --set run.epochs=20"]
+    return [*commands, f"dynsim cite {path}", "dynsim scenarios"]
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """What is inside a run folder, trajectory, model or scenario file, line by line."""
+    path = Path(path)
+    if path.is_dir():
+        return _describe_run(RunFolder.open(path))
+    readers = {".h5": _describe_trajectory, ".safetensors": _describe_model, ".toml": _describe_scenario}
+    if path.suffix not in readers:
+        raise FileFormatError(
+            "unknown kind of file" if path.exists() else "no such file or folder",
+            where=str(path),
+            allowed=f"a run folder or one of {', '.join(readers)}",
+        )
+    return readers[path.suffix](path)
+
+
+def _describe_run(folder: RunFolder) -> dict[str, Any]:
+    summary = folder.summary
+    lines: dict[str, Any] = {"run folder": str(folder.path)} | _scenario_lines(folder.scenario)
+    if summary is None:
+        lines["state"] = "unfinished" + (", has a checkpoint" if (folder / CHECKPOINT).is_file() else "")
+    else:
+        lines |= {"state": summary["stopped"], "steps": summary["steps"], "wall seconds": round(summary["wall_s"], 1)}
+        lines |= {k.replace("_", " "): v for k, v in summary["final"].items() if v is not None}
+        lines |= {"parameters": summary["parameters"], "bytes": summary["bytes"], "macs": summary["macs"]}
+    if (folder / TRAJECTORY).is_file():
+        lines |= _describe_trajectory(folder / TRAJECTORY)
+    if (folder / MODEL).is_file():
+        lines["model"] = str(folder / MODEL)
+    return lines
+
+
+def _describe_trajectory(path: Path) -> dict[str, Any]:
+    with Trajectory(path) as t:
+        cast = t.cast
+        return {
+            "trajectory": str(path),
+            "frames": len(t),
+            "steps covered": f"{t.steps[0]} ... {t.steps[-1]}" if len(t) else "none",
+            "particles": f"{cast.n} in R^{cast.dim} ({', '.join(cast.subsystems)})",
+            "file size": f"{path.stat().st_size / 1e6:.1f} MB",
+            "observables": ", ".join(sorted(t.observables)),
+        }
+
+
+def _describe_model(path: Path) -> dict[str, Any]:
+    model = load_model(path)
+    price = cost(model)
+    graph = model.graph
+    return {
+        "model": str(path),
+        "subsystems": ", ".join(f"{s.name} {s.size}" for s in graph.subsystems),
+        "links": ", ".join(f"{k.name} ({k.metric})" for k in graph.links),
+        "copies": graph.copies,
+        "dim": graph.dim,
+        "classes": ", ".join(map(str, model.classes)),
+        "parameters": price.parameters,
+        "bytes": price.bytes,
+        "macs": price.macs,
+    }
+
+
+def _describe_scenario(path: Path) -> dict[str, Any]:
+    return _scenario_lines(Scenario.load(path))
+
+
+def _scenario_lines(s: Scenario) -> dict[str, Any]:
+    return {
+        "scenario": s.name,
+        "about": s.about.splitlines()[0] if s.about else "",
+        "layers": " - ".join(map(str, s.system.layers)),
+        "metric": f"{s.system.metric}, H {s.system.copies}, d {s.system.dim}",
+        "field": s.field.dataset or "target matrix",
+        "dynamics": f"{s.dynamics.integrator}, law {s.dynamics.law}, dt {s.dynamics.dt}, eta {s.dynamics.eta}",
+        "seed": s.run.seed,
+    }
+
+
+def evaluate_run(path: Path) -> dict[str, Any]:
+    """Test accuracy, confusion matrix (true, predicted) and inference time of a run's classifier."""
+    folder = RunFolder.open(path)
+    model, s = folder.model, folder.scenario
+    data = datasets.load(s.field.dataset, seed=s.run.seed, samples=s.field.samples)
+    model.logits(data.X_test[:1])  # compiles
+    started = perf_counter()
+    predicted = model.logits(data.X_test).argmax(axis=1)
+    seconds = perf_counter() - started
+    n = len(model.classes)
+    confusion = np.zeros((n, n), np.int64)
+    np.add.at(confusion, (data.y_test, predicted), 1)
+    price = cost(model)
+    return {
+        "run": str(folder.path),
+        "dataset": s.field.dataset,
+        "samples": len(predicted),
+        "test_accuracy": float((predicted == data.y_test).mean()),
+        "classes": [str(c) for c in model.classes],
+        "confusion": confusion.tolist(),
+        "inference_s": seconds,
+        "inference_us_per_sample": 1e6 * seconds / max(len(predicted), 1),
+        "parameters": price.parameters,
+        "bytes": price.bytes,
+        "macs": price.macs,
+    }
+
+
+def print_evaluation(result: dict[str, Any]) -> None:
+    """The same for a person."""
+    console = Console()
+    console.print(
+        f"test accuracy {100 * result['test_accuracy']:.2f} % on {result['samples']} samples of {result['dataset']}, "
+        f"{result['inference_us_per_sample']:.1f} us a sample",
+        highlight=False,
+    )
+    table = Table(title="confusion: rows true, columns predicted", title_justify="left")
+    table.add_column("")
+    for c in result["classes"]:
+        table.add_column(c, justify="right")
+    for c, row in zip(result["classes"], result["confusion"]):
+        table.add_row(c, *map(str, row))
+    console.print(table)

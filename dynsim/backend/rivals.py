@@ -1,0 +1,30 @@
+"""What a DyN system is compared with, in its best form."""
+
+from __future__ import annotations
+
+from dynsim.errors import OptionError
+from dynsim.simulation import Simulation
+
+
+def dense_twin(simulation: Simulation) -> Simulation:
+    """The weight-based network of equal widths, activations, data, batches and length, moved by Adam.
+
+    Its rate is `run.twin` of the scenario, annealed like the Eq. (10) limit.
+    """
+    scenario = simulation.scenario
+    if scenario.run.twin is None or simulation.data is None:
+        raise OptionError("the scenario asks for no twin", where="run.twin", hint="--set run.twin=0.002")
+    settings = {
+        "system.metric": "weights",
+        "system.trained": ["weight", "bias"],
+        "dynamics.integrator": "adam",
+        "dynamics.law": "friction",
+        "dynamics.eta": scenario.run.twin,
+        "dynamics.dt": 1.0,
+        "dynamics.confinement": 0.0,
+        "run.twin": None,
+        "run.stop": {},
+        "run.epochs" if scenario.run.epochs else "run.steps": scenario.run.epochs or scenario.run.steps,
+        "record.observables": ["loss", "accuracy"],
+    }
+    return Simulation(scenario.changed(**settings), data=simulation.data)

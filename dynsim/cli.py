@@ -1,0 +1,153 @@
+"""The command line. Nothing numerical is imported before a command needs it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dynsim.errors import DynsimError, OptionError, ScenarioError
+
+app = typer.Typer(
+    help="A neural network as a cloud of interacting particles: simulate, record, evaluate.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ScenarioName = Annotated[str, typer.Argument(metavar="SCENARIO", help="A TOML file, or the name of a shipped scenario.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key, e.g. dynamics.dt=0.5; repeatable.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+def main() -> None:
+    """Entry point: our own errors become one message and an exit code (2 for bad input, 1 otherwise)."""
+    try:
+        app()
+    except DynsimError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(_exit_code(error)) from None
+    except BrokenPipeError:
+        sys.stderr.close()
+        raise SystemExit(0) from None
+
+
+def _exit_code(error: DynsimError) -> int:
+    number = getattr(error, "number", None)
+    if number is not None:
+        return 128 + number
+    return 2 if isinstance(error, (ScenarioError, OptionError)) else 1
+
+
+@app.command()
+def run(
+    scenario: ScenarioName,
+    out: Annotated[Path | None, typer.Option(help="New folder for the results; default runs/NAME.")] = None,
+    settings: Settings = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, reference or auto.")] = None,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Cap the run to a few seconds.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate a scenario and leave a run folder."""
+    from dynsim import runs
+    from dynsim.backend.report import final_table
+    from dynsim.progress import Progress
+    from dynsim.scenario import Scenario
+
+    loaded = Scenario.load(scenario, settings or [])
+    if device is not None:
+        loaded = loaded.changed(**{"run.device": device})
+    if smoke:
+        loaded = runs.smoke(loaded)
+    with Progress(quiet) as progress:
+        folder = runs.run(loaded, out, progress)
+    final_table(folder)
+
+
+@app.command()
+def resume(folder: Folder, settings: Settings = None, quiet: Quiet = False) -> None:
+    """Continue a run folder, or train it longer with --set run.epochs=N."""
+    from dynsim import runs
+    from dynsim.backend.report import final_table
+    from dynsim.progress import Progress
+
+    with Progress(quiet) as progress:
+        done, moved = runs.resume(folder, settings or [], progress)
+    if not moved:
+        typer.echo(f"{folder} is finished. To train longer: dynsim resume {folder} --set run.epochs=N")
+        return
+    final_table(done)
+
+
+@app.command()
+def scenarios() -> None:
+    """List the shipped scenarios."""
+    from dynsim.scenario import shipped_scenarios
+
+    listed = shipped_scenarios()
+    width = max(len(name) for name, _ in listed)
+    for name, about in listed:
+        typer.echo(f"{name:<{width}}  {about}")
+
+
+@app.command()
+def info(
+    path: Annotated[Path, typer.Argument(metavar="DIR|FILE", help="A run folder, trajectory, model or scenario.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what is inside a run folder or file."""
+    from dynsim.backend.report import describe
+
+    lines = describe(path)
+    if as_json:
+        typer.echo(json.dumps(lines, indent=2))
+        return
+    width = max(len(k) for k in lines)
+    for key, value in lines.items():
+        typer.echo(f"{key:<{width}}  {value}")
+
+
+@app.command()
+def evaluate(folder: Folder, as_json: AsJson = False) -> None:
+    """Test accuracy, confusion matrix and inference time of a run's classifier."""
+    from dynsim.backend.report import evaluate_run, print_evaluation
+
+    result = evaluate_run(folder)
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+    else:
+        print_evaluation(result)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """What this machine has: devices, kernels, OpenGL, versions."""
+    from dynsim.doctor import examine
+
+    found = examine()
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    for section, lines in found.items():
+        typer.echo(section)
+        for key, value in lines.items():
+            typer.echo(f"  {key:<18} {value}")
+
+
+@app.command()
+def cite(folder: Folder) -> None:
+    """BibTeX of what a run built on."""
+    from dynsim.references import BIBTEX, used_by
+    from dynsim.runs import RunFolder
+
+    s = RunFolder.open(folder).scenario
+    keys = used_by(s.field.dataset, s.dynamics.integrator, s.system.metric, s.run.twin is not None)
+    typer.echo("\n\n".join(BIBTEX[k] for k in keys))

@@ -1,0 +1,159 @@
+"""The laws for Lambda, Eq. (54)-(56): m dv/dt = F - m Lambda v, with the exponential of Eq. (55) taken exactly.
+
+However, Eq. (54) and (55) print Lambda/2, Eq. (10) and (56) print Lambda: the factor of a step is
+exp(-order Lambda dt) with order 1/2 or 1 to choose (the Caldirola-Kanai Lagrangian derives 1).
+
+A law turns the state into an *exponent* per group, v <- exp(-exponent) v, and what it remembers. New laws are a
+class with `name`, `order` and `exponents`, and an entry in `LAWS`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from dynsim.dynamics.lagrangian import potentials, summed_lagrangian
+from dynsim.errors import unknown
+from dynsim.system.graph import Groups, System, group_kind
+
+
+class DampingLaw(Protocol):
+    """exponents(system, received, dt) -> (exponent of every moving group, changed memory)."""
+
+    name: str
+    order: float
+
+    def start(self, system: System, seed: int) -> Groups:
+        """What the law remembers before the first step."""
+        ...
+
+    def exponents(self, system: System, received: Groups, dt: float) -> tuple[Groups, Groups]: ...
+
+
+@dataclass(frozen=True)
+class Friction:
+    """Constant Lambda = `rate` (per unit of time)."""
+
+    rate: float = 0.0
+    order: float = 1.0
+    name = "friction"
+
+    def start(self, system: System, seed: int) -> Groups:
+        return {}
+
+    def exponents(self, system: System, received: Groups, dt: float) -> tuple[Groups, Groups]:
+        turn = self.order * self.rate * dt
+        return {key: np.asarray(turn, v.dtype) for key, v in system.v.items()}, {}
+
+
+@dataclass(frozen=True)
+class LagrangianDamping:
+    """Lambda_i = 2 max(0, -F_i.v_i) / T_i: brakes a particle only while it climbs.
+
+    L = T - V in the gauge V(q_now) = 0, so dL/dt = 2 F.v. However, the sign is ours: Eq. (10) with this L would
+    brake what descends and drive what climbs. T_i is floored, Lambda dt <= 50, and there is no friction beside it.
+    """
+
+    order: float = 0.5
+    largest: float = 50.0
+    name = "lagrangian"
+
+    def start(self, system: System, seed: int) -> Groups:
+        return {}
+
+    def exponents(self, system: System, received: Groups, dt: float) -> tuple[Groups, Groups]:
+        result = {}
+        for key, v in system.v.items():
+            climbing = np.maximum(-_dot(system.force[key], v), 0)
+            kinetic = 0.5 * system.mass[key] * _dot(v, v)
+            floor = np.finfo(v.dtype).tiny
+            with np.errstate(over="ignore"):
+                turn = np.minimum(2 * dt * climbing / np.maximum(kinetic, floor), self.largest)
+            result[key] = (self.order * turn).astype(v.dtype)
+        return result, {}
+
+
+@dataclass(frozen=True)
+class SignalDamping:
+    """Eq. (11) literally: Lambda_i = d/dt ln |sum_k L_ik|, integrated exactly over a step and per component.
+
+    v <- v ((L_n^2 + eps^2) / (L_{n+1}^2 + eps^2))^(order/2), so that v^2 sqrt(L^2 + eps^2) is invariant for
+    order 1/2, through zero crossings of L. Lambda dt is clipped to `clip` in training (None: not at all); eps is
+    1 % of the mean |L| at the first step. Groups without signals (mu, gains, biases) turn by the mean exponent of
+    the subsystems they belong to. `rate` is a constant friction beside it, 0 for none.
+    """
+
+    order: float = 0.5
+    clip: tuple[float, float] | None = (0.0, 0.35)
+    rate: float = 0.0
+    name = "signal"
+
+    def start(self, system: System, seed: int) -> Groups:
+        return potentials(system, seed)
+
+    def exponents(self, system: System, received: Groups, dt: float) -> tuple[Groups, Groups]:
+        memory: Groups = {}
+        turns: Groups = {}
+        for s in system.graph.particle_subsystems:
+            key = f"q:{s.name}"
+            if key in system.v:
+                turns[key] = self._turn(system, s.name, received[s.name], memory)
+        for key in system.v:
+            if key not in turns:
+                turns[key] = _mean_turn(system, key, turns)
+        beside = self.rate * dt
+        return {k: (self.order * (t + beside)).astype(system.v[k].dtype) for k, t in turns.items()}, memory
+
+    def _turn(self, system: System, name: str, received: np.ndarray, memory: Groups) -> np.ndarray:
+        """Lambda dt (H, N, d) of a subsystem."""
+        now = summed_lagrangian(system, name, system.force[f"q:{name}"], received)
+        memory[f"lagrangian:{name}"] = now
+        before = system.memory.get(f"lagrangian:{name}")
+        if before is None:
+            memory[f"softening:{name}"] = np.asarray(0.01 * np.abs(now).mean(), now.dtype)
+            return np.zeros_like(now)
+        eps2 = system.memory[f"softening:{name}"] ** 2
+        # Eq. (10), the exponent: d/dt sum L / sum L over one step, without dividing by a vanishing sum
+        turn = 0.5 * np.log((now**2 + eps2) / (before**2 + eps2))
+        return turn if self.clip is None else np.clip(turn, *self.clip)
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Scalar product over the last axis, which stays with length 1."""
+    return np.einsum("...k,...k->...", a, b)[..., None]
+
+
+def _mean_turn(system: System, key: str, turns: Groups) -> np.ndarray:
+    """Mean Lambda dt of the subsystems that a bias or a link's coefficients belong to."""
+    owners = key.split(":", 1)[1].split(">")
+    means = [turns[f"q:{o}"].mean() for o in owners if f"q:{o}" in turns]
+    return np.asarray(np.mean(means) if means else 0.0)
+
+
+LAWS: dict[str, Any] = {c.name: c for c in (Friction, LagrangianDamping, SignalDamping)}
+
+
+def friction_rate(keep: float, order: float, dt: float) -> float:
+    """Lambda for which a step of dt keeps this fraction of the velocity: exp(-order Lambda dt) = keep."""
+    return -math.log(keep) / (order * dt)
+
+
+def law(name: str, **options: Any) -> DampingLaw:
+    """The damping law of that name; raises OptionError that lists the options."""
+    if name not in LAWS:
+        raise unknown("law", name, tuple(LAWS))
+    return LAWS[name](**options)
+
+
+def remembered(system: System, exponents: Groups, dt: float, order: float) -> Groups:
+    """Lambda of every coordinate particle, (H, N), as the trajectory records it."""
+    result = {}
+    for key, turn in exponents.items():
+        if group_kind(key) == "q":
+            shape = system.v[key].shape[:2]
+            per_particle = turn.mean(-1) if turn.ndim == 3 else turn
+            result[f"lambda:{key[2:]}"] = np.broadcast_to(per_particle / (order * dt), shape).copy()
+    return result

@@ -1,0 +1,220 @@
+"""How the particles move: one small class each, stating its order and its source.
+
+An integrator asks `Motion` for what it needs and returns the next system. The damping law and the speed limit are
+its own business to call at the right moment, so that the splitting of each method can be read in its `step`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from dynsim.dynamics.damping import DampingLaw, remembered
+from dynsim.dynamics.speed_limit import SpeedLimit
+from dynsim.errors import unknown
+from dynsim.forces import Response
+from dynsim.system.graph import Groups, System
+
+
+@dataclass(frozen=True)
+class Motion:
+    """The laws that a step obeys.
+
+    push : (system, step) -> (force on every moving group, the field's response) for the batch of that step.
+    """
+
+    push: Callable[[System, int], tuple[Groups, Response]]
+    law: DampingLaw
+    limit: SpeedLimit
+    dt: float
+
+    def damp(self, system: System, received: Groups, dt: float) -> System:
+        """v <- exp(-exponent) v, with the energy it takes counted as dissipated."""
+        exponents, memory = self.law.exponents(system, received, dt)
+        v = {k: a * np.exp(-exponents[k]) for k, a in system.v.items()}
+        memory |= remembered(system, exponents, dt, self.law.order)
+        return _dissipate(system, v).replace(memory=system.memory | memory)
+
+    def kick(self, system: System, dt: float) -> System:
+        """v <- v + dt F / m."""
+        v = {k: a + a.dtype.type(dt) * system.force[k] / system.mass[k] for k, a in system.v.items()}
+        return system.replace(v=v)
+
+    def bound(self, system: System) -> System:
+        """The Eq. (10) limit."""
+        v, fraction = self.limit.apply(system, system.v, self.dt)
+        if v is system.v:
+            return system
+        limited = _dissipate(system, v)
+        return limited.replace(totals=limited.totals | {"limited": fraction})
+
+    def drift(self, system: System) -> System:
+        """q <- q + dt v, with path length and the work done on each coordinate particle."""
+        dt = self.dt
+        x, memory, path = dict(system.x), {}, 0.0
+        for key, v in system.v.items():
+            x[key] = x[key] + v.dtype.type(dt) * v
+            if key.startswith("q:"):
+                path += dt * float(np.sqrt(np.einsum("...k,...k->...", v, v)).sum(dtype=np.float64))
+                done = v.dtype.type(dt) * np.einsum("...k,...k->...", system.force[key], v)
+                before = system.memory.get(f"work:{key[2:]}")
+                memory[f"work:{key[2:]}"] = done if before is None else before + done
+        totals = system.totals | {"path": path, "workload": system.totals.get("workload", 0.0) + path}
+        return system.replace(x=x, memory=system.memory | memory, totals=totals)
+
+    def tick(self, system: System) -> System:
+        return system.replace(step=system.step + 1, time=system.time + self.dt)
+
+
+def kinetic_energy(system: System) -> float:
+    """sum over all moving particles of m v^2 / 2."""
+    return sum(0.5 * system.mass[k].item() * float(np.vdot(a, a)) for k, a in system.v.items())
+
+
+def _dissipate(system: System, v: Groups) -> System:
+    slower = system.replace(v=v)
+    lost = kinetic_energy(system) - kinetic_energy(slower)
+    return slower.replace(totals=system.totals | {"dissipated": system.totals.get("dissipated", 0.0) + lost})
+
+
+class Integrator(Protocol):
+    """step(system, motion) -> (next system, response of the field that pushed it)."""
+
+    name: str
+    order: int
+
+    def step(self, system: System, motion: Motion) -> tuple[System, Response]: ...
+
+
+@dataclass(frozen=True)
+class KickDrift:
+    """Damp, kick, limit, drift: symplectic Euler with friction, the method for training.
+
+    Equals the heavy-ball method with learning rate dt^2/m. Order 1.
+    """
+
+    name = "kick-drift"
+    order = 1
+
+    def step(self, system: System, motion: Motion) -> tuple[System, Response]:
+        force, response = motion.push(system, system.step)
+        system = motion.damp(system.replace(force=force), response.received, motion.dt)
+        system = motion.drift(motion.bound(motion.kick(system, motion.dt)))
+        return motion.tick(system), response
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Overdamped motion, dq = dt^2 F / m: kick-drift in which every step starts at rest, that is gradient descent.
+
+    Source: (S4) and (S7), dq = c q'' (dt)^2. Order 1.
+    """
+
+    name = "flow"
+    order = 1
+
+    def step(self, system: System, motion: Motion) -> tuple[System, Response]:
+        force, response = motion.push(system, system.step)
+        rest = {k: np.zeros_like(a) for k, a in system.v.items()}
+        system = _dissipate(system.replace(force=force), rest)
+        return motion.tick(motion.drift(motion.bound(motion.kick(system, motion.dt)))), response
+
+
+@dataclass(frozen=True)
+class Leapfrog:
+    """Half damp, half kick, drift, half kick, half damp (velocity Verlet), for physics.
+
+    Time-reversible and symplectic without damping; the energy error is bounded and falls as dt^2. Order 2.
+    """
+
+    name = "leapfrog"
+    order = 2
+
+    def step(self, system: System, motion: Motion) -> tuple[System, Response]:
+        half = 0.5 * motion.dt
+        if not system.force:
+            force, response = motion.push(system, system.step)
+            received = response.received
+            system = system.replace(force=force)
+        else:
+            received = {k.split(":", 1)[1]: a for k, a in system.memory.items() if k.startswith("received:")}
+        system = motion.kick(motion.damp(system, received, half), half)
+        system = motion.drift(motion.bound(system))
+        force, response = motion.push(system, system.step + 1)
+        system = motion.kick(system.replace(force=force), half)
+        system = motion.damp(system, response.received, half)
+        kept = {f"received:{k}": a for k, a in response.received.items()}
+        return motion.tick(system.replace(memory=system.memory | kept)), response
+
+
+@dataclass(frozen=True)
+class Eq10Literal:
+    """q <- q + eta F/|F| exp(-Lambda tau): printed Eq. (10), given the direction of the force.
+
+    Lambda is the law's, per particle. Order 1.
+    """
+
+    name = "eq10-literal"
+    order = 1
+
+    def step(self, system: System, motion: Motion) -> tuple[System, Response]:
+        force, response = motion.push(system, system.step)
+        system = system.replace(force=force)
+        exponents, memory = motion.law.exponents(system, response.received, motion.dt)
+        memory |= remembered(system, exponents, motion.dt, motion.law.order)
+        v = {}
+        for key, f in force.items():
+            length = np.linalg.norm(f, axis=-1, keepdims=True)
+            direction = f / np.where(length == 0, 1, length)
+            reach = motion.limit.eta if key.startswith("q:") else motion.limit.coefficients * _rms(system.x[key])
+            # Eq. (10)
+            v[key] = (reach / motion.dt * direction * np.exp(-exponents[key] * system.age)).astype(f.dtype)
+        system = system.replace(v=v, memory=system.memory | memory)
+        return motion.tick(motion.drift(system)), response
+
+
+def _rms(a: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(a**2))) or 1.0
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma & Ba 2015) on every coordinate, for comparison and for the weight-based twin; not physics.
+
+    Its learning rate is eta times the envelope of Eq. (10), so that both are annealed alike.
+    """
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    name = "adam"
+    order = 1
+
+    def step(self, system: System, motion: Motion) -> tuple[System, Response]:
+        force, response = motion.push(system, system.step)
+        rate = motion.limit.eta * motion.limit.envelope(system)
+        memory, v = {}, {}
+        t = system.age + 1
+        first, second = 1 - self.beta1**t, 1 - self.beta2**t
+        for key, f in force.items():
+            m, w = (system.memory.get(f"{k}:{key}", np.zeros_like(f)) for k in ("adam1", "adam2"))
+            if system.age == 0:
+                m, w = np.zeros_like(f), np.zeros_like(f)
+            m = memory[f"adam1:{key}"] = (self.beta1 * m + (1 - self.beta1) * f).astype(f.dtype)
+            w = memory[f"adam2:{key}"] = (self.beta2 * w + (1 - self.beta2) * f * f).astype(f.dtype)
+            v[key] = (rate / motion.dt * (m / first) / (np.sqrt(w / second) + self.eps)).astype(f.dtype)
+        system = system.replace(force=force, v=v, memory=system.memory | memory)
+        return motion.tick(motion.drift(system)), response
+
+
+INTEGRATORS: dict[str, Any] = {c.name: c for c in (KickDrift, Flow, Leapfrog, Eq10Literal, Adam)}
+
+
+def integrator(name: str) -> Integrator:
+    """The integrator of that name; raises OptionError that lists the options."""
+    if name not in INTEGRATORS:
+        raise unknown("integrator", name, tuple(INTEGRATORS))
+    return INTEGRATORS[name]()

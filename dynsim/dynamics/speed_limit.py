@@ -1,0 +1,75 @@
+"""Eq. (10) as a speed limit: |v_i| dt <= eta exp(-Lambda_env tau), tau = steps since the last learning event.
+
+However, printed Eq. (10) has no direction: a scalar times a positive exponential cannot descend. Read as the
+largest speed allowed, it is what makes training fast and insensitive to dt; `eq10-literal` is the other reading.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from dynsim.system.graph import Groups, System, group_kind
+
+# The limit ends a run at this fraction of eta: Lambda_env = ln 100 / steps.
+FINAL_FRACTION = 0.01
+
+
+@dataclass(frozen=True)
+class SpeedLimit:
+    """The envelope of Eq. (10).
+
+    Attributes
+    ----------
+    eta : longest move of a particle in one step (in units of q).
+    rate : Lambda_env per step; None anneals to 1 % over the learning event's span.
+    warmup : fraction of the span over which the limit grows linearly from 0.
+    coefficients : longest move of mu, gain and eps, relative to their root mean square.
+    enabled : False switches the limit off (the envelope remains, as Adam's schedule).
+    """
+
+    eta: float = 0.1
+    rate: float | None = None
+    warmup: float = 0.05
+    coefficients: float = 0.03
+    enabled: bool = True
+
+    def envelope(self, system: System) -> float:
+        """exp(-Lambda_env tau), with warm-up; in (0, 1]."""
+        span = max(system.event_span, 1)
+        rate = -math.log(FINAL_FRACTION) / span if self.rate is None else self.rate
+        rise = self.warmup * span
+        warm = min(1.0, (system.age + 1) / rise) if rise > 1 else 1.0
+        return math.exp(-rate * system.age) * warm
+
+    def apply(self, system: System, v: Groups, dt: float) -> tuple[Groups, float]:
+        """Velocities cut to the limit, and the fraction of the coordinate particles that were at it."""
+        if not self.enabled:
+            return v, 0.0
+        envelope = self.envelope(system)
+        limited, at_limit, count = {}, 0, 0
+        for key, a in v.items():
+            kind = group_kind(key)
+            if kind == "q":
+                limited[key], n = _shorten(a, self.eta * envelope / dt)
+                at_limit, count = at_limit + n, count + a.shape[0] * a.shape[1]
+            elif kind in ("mu", "gain", "eps"):
+                cap = self.coefficients * envelope * float(np.sqrt(np.mean(system.x[key] ** 2))) / dt
+                limited[key] = np.clip(a, -cap, cap)
+            else:
+                limited[key] = a
+        return limited, at_limit / max(count, 1)
+
+
+def _shorten(v: np.ndarray, longest: float) -> tuple[np.ndarray, int]:
+    """Vectors over the last axis, none longer than `longest`, and how many were."""
+    speed2 = np.einsum("...k,...k->...", v, v)
+    over = speed2 > longest * longest
+    n = int(np.count_nonzero(over))
+    if n == 0:
+        return v, 0
+    factor = np.ones_like(speed2)
+    np.divide(v.dtype.type(longest), np.sqrt(speed2, where=over, out=factor), where=over, out=factor)
+    return v * factor[..., None], n

@@ -1,0 +1,97 @@
+"""The kernels in NumPy, as readable as the paper: the truth against which every other device is tested.
+
+Contract, the same in every file of this package. Arrays in, arrays out; no classes, no I/O.
+
+q_a : (H, M, d) coordinates of the emitting sub-models' copies; q_b : (H, N, d) of the receiving ones;
+mu : (H,) shared coefficients; gain, eps, p : scalars; metric : a name in `METRICS`.
+
+Path integral, Eq. (5):   phi_ij = gain * sum_h mu_h f(q_ih, q_jh)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+METRICS = ("l1", "l2", "lp", "squared", "reciprocal", "plummer", "dot")
+
+
+def metric_value(metric, a, b, eps, p):
+    """f(a, b) over the last axis.
+
+    l1 |v|_1, l2 and plummer sqrt(|v|^2 + eps^2), lp (sum |v|^p)^(1/p), squared |v|^2/2 (Eq. 37),
+    reciprocal 1/sqrt(|v|^2 + eps^2) (poster; (S1)), dot a.b, with v = a - b.
+    """
+    v = a - b
+    if metric == "l1":
+        return np.abs(v).sum(-1)
+    if metric in ("l2", "plummer"):
+        return np.sqrt((v * v).sum(-1) + eps**2)
+    if metric == "lp":
+        return (np.abs(v) ** p).sum(-1) ** (1 / p)
+    if metric == "squared":
+        return 0.5 * (v * v).sum(-1)
+    if metric == "reciprocal":
+        return 1 / np.sqrt((v * v).sum(-1) + eps**2)
+    if metric == "dot":
+        return (a * b).sum(-1)
+    raise ValueError(metric)
+
+
+def metric_gradient(metric, a, b, eps, p):
+    """(df/da, df/db, df/deps), the first two of a's broadcast shape, the last without the coordinate axis."""
+    v = a - b
+    f = metric_value(metric, a, b, eps, p)
+    zero = np.zeros_like(f)
+    if metric == "dot":
+        return b + 0 * v, a + 0 * v, zero
+    if metric == "l1":
+        u, deps = np.sign(v), zero
+    elif metric in ("l2", "plummer"):
+        safe = np.where(f == 0, 1, f)
+        u, deps = v / safe[..., None], eps / safe
+    elif metric == "lp":
+        safe = np.where(f == 0, 1, f)[..., None]
+        u, deps = np.sign(v) * (np.abs(v) / safe) ** (p - 1), zero
+    elif metric == "squared":
+        u, deps = v, zero
+    elif metric == "reciprocal":
+        u, deps = -v * (f**3)[..., None], -eps * f**3
+    else:
+        raise ValueError(metric)
+    return u, -u, deps
+
+
+def path_integral(metric, q_a, q_b, mu, gain, eps, p):
+    """W (M, N): Eq. (5)."""
+    f = metric_value(metric, q_a[:, :, None, :], q_b[:, None, :, :], eps, p)
+    return gain * np.einsum("h,hij->ij", mu, f)
+
+
+def path_integral_forces(metric, q_a, q_b, mu, gain, eps, p, stress):
+    """Forces on everything that makes W, for the stress force F (M, N) = -dE/dW: Eq. (6), corrected.
+
+    Returns (on q_a (H, M, d), on q_b (H, N, d), on mu (H,), on gain, on eps): the last two scalars.
+    """
+    a, b = q_a[:, :, None, :], q_b[:, None, :, :]
+    f = metric_value(metric, a, b, eps, p)
+    u_a, u_b, u_eps = metric_gradient(metric, a, b, eps, p)
+    # Eq. (6), line 1
+    on_a = gain * np.einsum("h,ij,hijk->hik", mu, stress, u_a)
+    # Eq. (6), line 2
+    on_b = gain * np.einsum("h,ij,hijk->hjk", mu, stress, u_b)
+    # Eq. (6), line 3
+    weighted = np.einsum("ij,hij->h", stress, f)
+    on_mu = gain * weighted
+    on_gain = (mu * weighted).sum()
+    on_eps = gain * np.einsum("h,ij,hij->", mu, stress, u_eps)
+    return on_a, on_b, on_mu, on_gain, on_eps
+
+
+def occupied_cells(q, delta):
+    """Counts (k,) int64 of particles in each occupied cell floor(q / delta), in any order; q (n, d)."""
+    return np.unique(np.floor(q / delta).astype(np.int64), axis=0, return_counts=True)[1]
+
+
+def matmul(a, b):
+    """a @ b with the same bits for any number of threads."""
+    return a @ b

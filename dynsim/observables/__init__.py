@@ -1,0 +1,6 @@
+"""Observables; importing the package fills the registry."""
+
+from dynsim.observables import energy, entropy, learning, particles, workload
+from dynsim.observables.base import OBSERVABLES, Snapshot, find, measure, named
+
+__all__ = ["OBSERVABLES", "Snapshot", "energy", "entropy", "find", "learning", "measure", "named", "particles", "workload"]

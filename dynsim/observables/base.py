@@ -1,0 +1,73 @@
+"""What is measured: one registry feeds the trajectory, the curves, the progress line and the final table.
+
+An observable is a class with `name`, `kind` ("scalar" or "per_particle"), `every` ("step" or "frame": how often it
+is cheap enough) and `compute(snapshot)`; `@observable` registers it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from dynsim.errors import unknown
+from dynsim.forces import Response
+from dynsim.system.graph import System
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What observables see: the system after a step, the field's response that pushed it, kernels and settings."""
+
+    system: System
+    response: Response | None
+    kernels: Any
+    dt: float
+    eta: float
+    envelope: float
+    law: str
+    confinement: float
+    resolutions: tuple[float, ...]
+    projection: np.ndarray
+
+
+class Observable(Protocol):
+    """compute(snapshot) -> {name: number} for a scalar, {subsystem: array} for a per-particle one."""
+
+    name: str
+    kind: str
+    every: str
+
+    def compute(self, snapshot: Snapshot) -> dict[str, Any]: ...
+
+
+OBSERVABLES: dict[str, Observable] = {}
+
+
+def observable(cls: type) -> type:
+    """Class decorator: registers an instance under its name."""
+    OBSERVABLES[cls.name] = cls()
+    return cls
+
+
+def named(kind: str) -> tuple[str, ...]:
+    """Names of the observables of a kind."""
+    return tuple(n for n, o in OBSERVABLES.items() if o.kind == kind)
+
+
+def find(name: str) -> Observable:
+    """The observable of that name; raises OptionError that lists the options."""
+    if name not in OBSERVABLES:
+        raise unknown("observable", name, tuple(OBSERVABLES))
+    return OBSERVABLES[name]
+
+
+def measure(names: tuple[str, ...], every: str, snapshot: Snapshot) -> dict[str, float]:
+    """All scalars of the named observables that are due `every` "step" or "frame"."""
+    result: dict[str, float] = {}
+    for name in names:
+        o = find(name)
+        if o.kind == "scalar" and o.every == every:
+            result |= o.compute(snapshot)
+    return result

@@ -1,0 +1,79 @@
+"""Per-particle observables: one array of the particles' order for each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dynsim.observables.base import Snapshot, observable
+
+
+@observable
+class Velocity:
+    """v (H, N, d)."""
+
+    name, kind, every = "velocity", "per_particle", "frame"
+
+    def compute(self, snapshot: Snapshot) -> dict[str, Any]:
+        system = snapshot.system
+        return {s.name: system.v.get(f"q:{s.name}") for s in system.graph.particle_subsystems}
+
+
+@observable
+class Force:
+    """F (H, N, d), of the batch that pushed last."""
+
+    name, kind, every = "force", "per_particle", "frame"
+
+    def compute(self, snapshot: Snapshot) -> dict[str, Any]:
+        system = snapshot.system
+        return {s.name: system.force.get(f"q:{s.name}") for s in system.graph.particle_subsystems}
+
+
+@observable
+class Lagrangian:
+    """|sum_k L_ik| under the signal law (Eq. 11); T - V under the others, with V = -(work done on the particle)."""
+
+    name, kind, every = "lagrangian", "per_particle", "frame"
+
+    def compute(self, snapshot: Snapshot) -> dict[str, Any]:
+        system = snapshot.system
+        return {s.name: self._of(snapshot, s.name) for s in system.graph.particle_subsystems}
+
+    def _of(self, snapshot: Snapshot, name: str):
+        system = snapshot.system
+        if snapshot.law == "signal":
+            vector = system.memory.get(f"lagrangian:{name}")
+            return None if vector is None else np.linalg.norm(vector, axis=-1)
+        work, v = system.memory.get(f"work:{name}"), system.v.get(f"q:{name}")
+        if work is None or v is None:
+            return None
+        return 0.5 * system.mass[f"q:{name}"][..., 0] * np.einsum("...k,...k->...", v, v) + work
+
+
+@observable
+class Lambda:
+    """Lambda_i (per unit of time) of the law at the last step."""
+
+    name, kind, every = "lambda", "per_particle", "frame"
+
+    def compute(self, snapshot: Snapshot) -> dict[str, Any]:
+        system = snapshot.system
+        return {s.name: system.memory.get(f"lambda:{s.name}") for s in system.graph.particle_subsystems}
+
+
+@observable
+class Signal:
+    """Root mean square over the batch of the signal that a particle's sub-model received."""
+
+    name, kind, every = "signal", "per_particle", "frame"
+
+    def compute(self, snapshot: Snapshot) -> dict[str, Any]:
+        graph, response = snapshot.system.graph, snapshot.response
+        if response is None:
+            return {s.name: None for s in graph.particle_subsystems}
+        return {
+            s.name: np.broadcast_to(response.received[s.name], (graph.copies, s.size))
+            for s in graph.particle_subsystems
+        }

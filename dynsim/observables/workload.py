@@ -1,0 +1,36 @@
+"""Path length I(t) and workload W(t), Eq. (59)-(60), with the bound that the Eq. (10) limit gives them.
+
+However, Eq. (58) and (60) hold only for imposed Lambda; in training they are measured, never asserted.
+"""
+
+from __future__ import annotations
+
+import math
+
+from dynsim.observables.base import Snapshot, observable
+
+
+def workload_bound(particles: int, eta: float, rate: float, steps: int) -> float:
+    """W after `steps` if every particle always moved at the limit: N eta (1 - e^{-k n}) / (1 - e^{-k}), k = Lambda_env.
+
+    It tends to N eta / Lambda_env for small k and many steps: Eq. (60) for discrete steps.
+    """
+    if rate == 0:
+        return particles * eta * steps
+    return particles * eta * math.expm1(-rate * steps) / math.expm1(-rate)
+
+
+@observable
+class Workload:
+    """I(t): path of this step over all coordinate particles (units of q); W(t): its sum since the start."""
+
+    name, kind, every = "workload", "scalar", "step"
+
+    def compute(self, snapshot: Snapshot) -> dict[str, float]:
+        totals = snapshot.system.totals
+        return {
+            "path_length": totals.get("path", 0.0),
+            "workload": totals.get("workload", 0.0),
+            "limited": totals.get("limited", 0.0),
+            "limit": snapshot.eta * snapshot.envelope,
+        }

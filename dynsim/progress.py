@@ -1,0 +1,92 @@
+"""What a person sees while it runs: a live bar on a terminal, plain lines elsewhere, nothing when quiet."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from time import monotonic
+from types import TracebackType
+
+SHOWN = {"loss": "loss", "accuracy": "acc", "validation_accuracy": "val", "entropy": "psi"}
+
+
+class Progress:
+    """Phases, and steps within a phase, with rate, remaining time and the latest numbers.
+
+    Parameters
+    ----------
+    quiet : print nothing.
+    interval : seconds between two plain lines, or two redraws of the bar.
+    """
+
+    def __init__(self, quiet: bool = False, interval: float | None = None) -> None:
+        self.quiet = quiet
+        self.live = not quiet and sys.stderr.isatty()
+        self.interval = interval if interval is not None else (0.1 if self.live else 5.0)
+        self._phase, self._bar, self._task = "", None, None
+        self._first = self._start = self._last = 0.0
+        self._numbers = ""
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._close_bar()
+
+    def phase(self, name: str, total: int = 0, done: int = 0) -> None:
+        """Begin a phase; with a total it has a bar that starts at `done`."""
+        self._close_bar()
+        self._phase, self._first, self._start, self._last = name, done, monotonic(), 0.0
+        self._numbers = ""
+        if self.quiet:
+            return
+        if self.live and total:
+            self._open_bar(name, total, done)
+        else:
+            self._line(name if not total else f"{name}: {total - done} steps")
+
+    def update(self, step: int, total: int, scalars: Mapping[str, float]) -> None:
+        """The phase is at `step` of `total`; cheap to call at every step."""
+        now = monotonic()
+        if scalars:
+            self._numbers = "  ".join(f"{label} {scalars[k]:.4g}" for k, label in SHOWN.items() if _known(scalars, k))
+        if self.quiet or (now - self._last < self.interval and step < total):
+            return
+        self._last = now
+        rate = (step - self._first) / max(now - self._start, 1e-9)
+        left = (total - step) / rate if rate else float("inf")
+        text = f"{rate:7.1f} steps/s  ETA {_clock(left)}  {self._numbers}"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, numbers=text)
+        else:
+            self._line(f"{self._phase} {step}/{total} {text}")
+
+    def _open_bar(self, name: str, total: int, done: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[numbers]}"))
+        self._bar = Bar(*columns, console=Console(stderr=True))
+        self._bar.start()
+        self._task = self._bar.add_task(name, total=total, completed=done, numbers="")
+
+    def _close_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _line(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _known(scalars: Mapping[str, float], key: str) -> bool:
+    return key in scalars and scalars[key] == scalars[key]
+
+
+def _clock(seconds: float) -> str:
+    if seconds == float("inf"):
+        return "--:--"
+    minutes, s = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{s:02d}" if hours else f"{minutes:02d}:{s:02d}"

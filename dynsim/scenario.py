@@ -1,0 +1,383 @@
+"""A scenario: pure data that says what to simulate. TOML in and out, every error at once, nothing built here."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from dynsim import datasets
+from dynsim.dynamics.damping import LAWS
+from dynsim.dynamics.integrators import INTEGRATORS
+from dynsim.errors import DynsimError, OptionError, RunFolderError, ScenarioError, did_you_mean
+from dynsim.fields.network import LOSSES
+from dynsim.kernels.load import DEVICES
+from dynsim.observables import named
+from dynsim.shipped import scenario_folder
+from dynsim.signals import ACTIVATIONS
+from dynsim.system.metric import METRICS
+
+
+def _one_of(options: Iterable[str]) -> AfterValidator:
+    """The value is one of the options; the error lists them and suggests the closest."""
+    legal = tuple(options)
+
+    def check(value: str) -> str:
+        if value not in legal:
+            hint = did_you_mean(value, legal) or ""
+            raise PydanticCustomError("option", "unknown name", {"allowed": ", ".join(legal), "hint": hint})
+        return value
+
+    return AfterValidator(check)
+
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(gt=0, le=10**9)]
+Nested = list[Any]
+
+
+class Section(BaseModel):
+    """A table of a scenario: frozen, and no keys but its own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InitialSection(Section):
+    """How the particles start."""
+
+    kind: Annotated[str, _one_of(("sphere", "explicit"))] = Field(
+        "sphere", description="sphere: Gaussian points on the unit sphere; explicit: as given"
+    )
+    speed: NotNegative = Field(0.0, description="standard deviation of the starting velocities")
+    spread: Positive = Field(1.0, description="factor on the starting positions")
+    positions: dict[str, Nested] = Field({}, description="subsystem -> (H, N, d), for kind explicit")
+    velocities: dict[str, Nested] = Field({}, description="subsystem -> (H, N, d)")
+    mu: dict[str, Nested] = Field({}, description="link such as 'input>output' -> (H,)")
+    gain: dict[str, float] = Field({}, description="link -> gain")
+
+
+class SystemSection(Section):
+    """What exists: subsystems of sub-models, joined by links."""
+
+    layers: list[Count | Literal["auto"]] = Field(
+        ..., min_length=2, description='sub-models per subsystem; "auto" at the ends takes them from the data'
+    )
+    links: list[tuple[int, int]] | None = Field(
+        None, description="pairs of subsystem numbers, source first; by default each layer feeds the next"
+    )
+    copies: Count | Literal["auto"] = Field("auto", description="H; auto follows Lemma C.2, Eq. (19)")
+    dim: Annotated[int, Field(gt=0, le=4096)] = Field(9, description="d of the state space R^d")
+    metric: Annotated[str, _one_of(METRICS)] = Field("l2", description="of the path integrals")
+    p: Annotated[float, Field(ge=1, le=64)] = Field(3.0, description="exponent of metric lp")
+    eps: NotNegative = Field(1e-3, description="softening of l2, plummer and reciprocal")
+    activation: Annotated[str, _one_of(ACTIVATIONS)] = Field("relu", description="of the hidden subsystems")
+    bias: bool = Field(True, description="a bias per receiving sub-model (networks only)")
+    trained: list[Annotated[str, _one_of(("q", "mu", "gain", "eps", "bias", "weight"))]] = Field(
+        ["q", "mu", "gain", "eps", "bias", "weight"], description="kinds of groups that move"
+    )
+    initial: InitialSection = InitialSection()
+
+    @model_validator(mode="after")
+    def _check(self) -> SystemSection:
+        if "auto" in self.layers[1:-1]:
+            _fail("only the first and the last layer can be auto", ("layers",), self.layers)
+        if self.metric == "reciprocal" and self.eps == 0:
+            _fail("reciprocal needs eps > 0", ("eps",), self.eps)
+        for pair in self.links or []:
+            if not all(0 <= k < len(self.layers) for k in pair):
+                _fail("a link names a layer that is not there", ("links",), pair, f"0 ... {len(self.layers) - 1}")
+        return self
+
+
+class FieldSection(Section):
+    """What pushes: a network with data, or a target matrix."""
+
+    kind: Annotated[str, _one_of(("network", "target"))] = Field("network", description="network or target")
+    dataset: str = Field("", description="name of a dataset, or path of a .npz or .csv")
+    samples: Count | None = Field(None, description="use only so many training samples")
+    validation: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="fraction split off the training part; nothing is ever chosen on test data"
+    )
+    centre: bool = Field(True, description="inputs minus their mean, divided by their standard deviation")
+    batch: Count = Field(128, description="samples per step")
+    loss: Annotated[str, _one_of(LOSSES)] = Field("cross-entropy", description="what the network minimises")
+    target: str | Nested | None = Field(
+        None, description='"normal", a matrix as nested lists, or the path of a .npy, .npz or .csv'
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> FieldSection:
+        if self.kind == "network" and not self.dataset:
+            _fail("a network needs a dataset", ("dataset",), None, f"{', '.join(datasets.NAMES)} or a path")
+        if self.kind == "target" and self.target is None:
+            _fail("a target field needs a target", ("target",), None, '"normal", nested lists or a path')
+        return self
+
+
+class DynamicsSection(Section):
+    """How it moves."""
+
+    integrator: Annotated[str, _one_of(INTEGRATORS)] = Field("kick-drift", description="how a step is taken")
+    law: Annotated[str, _one_of(LAWS)] = Field("friction", description="for Lambda; signal is Eq. (11)")
+    dt: Positive = Field(1.0, description="step in units of the particles' own time (see masses)")
+    friction: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="velocity kept per step, exp(-order Lambda dt); 0.9 for friction, else 1"
+    )
+    order: Literal[0.5, 1] | None = Field(None, description="v <- exp(-order Lambda dt) v: Eq. (54) or Eq. (10)")
+    limit: bool = Field(True, description="the Eq. (10) speed limit")
+    eta: Positive = Field(0.1, description="Eq. (10): longest move of a particle per step; Adam's rate")
+    decay: NotNegative | None = Field(None, description="Lambda_env per step; default ln 100 / steps of the run")
+    warmup: Annotated[float, Field(ge=0, le=1)] = Field(0.05, description="fraction of the run in which eta grows")
+    coefficients: Positive = Field(0.03, description="longest relative move of mu, gain and eps per step")
+    confinement: NotNegative = Field(0.0, description="k of the well k |q|^2 / 2")
+
+    @property
+    def kept(self) -> float:
+        """Fraction of the velocity that constant friction leaves per step."""
+        return self.friction if self.friction is not None else (0.9 if self.law == "friction" else 1.0)
+
+
+class StopSection(Section):
+    """When to stop before the last step."""
+
+    stress: Positive | None = Field(None, description="mean stress against the path integrals (Sec. 4.1: 1e-3)")
+    accuracy: Annotated[float, Field(gt=0, le=1)] | None = Field(None, description="on the validation part")
+    time: Positive | None = Field(None, description="seconds of wall-clock time")
+
+
+class RunSection(Section):
+    """How long, from which seed, on what."""
+
+    epochs: Count | None = Field(None, description="passes over the training part (or give steps)")
+    steps: Count | None = Field(None, description="steps (or give epochs)")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="of everything random")
+    dtype: Annotated[str, _one_of(("float32", "float64"))] = Field("float32", description="of all arrays")
+    device: Annotated[str, _one_of(DEVICES)] = Field("auto", description="where the kernels run")
+    stop: StopSection = StopSection()
+    checkpoint: Positive = Field(30.0, description="seconds between checkpoints")
+    twin: Positive | None = Field(
+        None, description="train a weight-based network of equal widths beside it, by Adam at this rate"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> RunSection:
+        if (self.epochs is None) == (self.steps is None):
+            _fail("give either epochs or steps", ("epochs",), f"epochs={self.epochs}, steps={self.steps}")
+        return self
+
+
+class RecordSection(Section):
+    """What is written."""
+
+    every: Count = Field(50, description="steps between frames")
+    observables: list[Annotated[str, _one_of(named("scalar"))]] = Field(
+        ["loss", "accuracy", "entropy", "energy", "workload", "dead"], description="scalars"
+    )
+    properties: list[Annotated[str, _one_of(named("per_particle"))]] = Field(
+        [], description="per-particle arrays beside the positions"
+    )
+    resolutions: list[Positive] = Field(
+        [0.25, 0.5, 1.0, 2.0, 4.0], min_length=1, description="delta of psi(delta), in standard deviations"
+    )
+    projection: Annotated[str, _one_of(("axes", "pca"))] = Field("axes", description="of the 3-D view")
+    axes: tuple[int, int, int] = Field((0, 1, 2), description="of R^d shown by projection axes")
+    compression: Annotated[str, _one_of(("none", "gzip"))] = Field("none", description="of the trajectory")
+
+
+class Scenario(Section):
+    """Everything a run needs to know.
+
+    `Scenario.load(path or shipped name)`, `Scenario.from_text(toml)`, `Scenario.model_validate(dict)`.
+    """
+
+    system: SystemSection
+    field: FieldSection
+    dynamics: DynamicsSection = DynamicsSection()
+    run: RunSection
+    record: RecordSection = RecordSection()
+    _name: str = PrivateAttr("scenario")
+    _about: str = PrivateAttr("")
+    _folder: Path | None = PrivateAttr(None)
+
+    @model_validator(mode="after")
+    def _check(self) -> Scenario:
+        if self.field.kind == "target" and len(self.system.layers) != 2:
+            _fail("a target field has exactly two layers", ("system", "layers"), self.system.layers)
+        if self.field.kind == "target" and "auto" in self.system.layers:
+            _fail("a target field cannot size its layers", ("system", "layers"), self.system.layers)
+        return self
+
+    @property
+    def name(self) -> str:
+        """The file's name without its ending."""
+        return self._name
+
+    @property
+    def about(self) -> str:
+        """The comment at the head of the file."""
+        return self._about
+
+    @property
+    def folder(self) -> Path | None:
+        """Where relative paths in the scenario start: the file's folder."""
+        return self._folder
+
+    @classmethod
+    def load(cls, source: str | Path, settings: Iterable[str] = ()) -> Scenario:
+        """Read a TOML file, or a shipped scenario by its bare name, and apply `key=value` settings.
+
+        Raises ScenarioError with every problem at once, or RunFolderError where there is no such file.
+        """
+        path = find(source)
+        return cls.from_text(path.read_text(encoding="utf-8"), settings, where=str(source), path=path)
+
+    @classmethod
+    def from_text(
+        cls, text: str, settings: Iterable[str] = (), where: str = "scenario", path: Path | None = None
+    ) -> Scenario:
+        """Parse TOML text; see `load`."""
+        try:
+            raw = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ScenarioError("not valid TOML", where=where, given=str(error)) from None
+        for setting in settings:
+            _apply(raw, setting)
+        scenario = cls.from_dict(raw, where=where)
+        scenario._name = path.stem if path else "scenario"
+        scenario._about = head_comment(text)
+        scenario._folder = path.parent if path else None
+        return scenario
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any], where: str = "scenario") -> Scenario:
+        """Validate a nested dict; raises ScenarioError listing every problem."""
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as error:
+            problems = tuple(_explain(e) for e in error.errors())
+            count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+            raise ScenarioError(count, where=where, problems=problems) from None
+
+    def changed(self, **settings: Any) -> Scenario:
+        """A validated copy with dotted keys replaced: `scenario.changed(**{"run.seed": 1})`."""
+        raw = self.model_dump(mode="json", exclude_none=True)
+        for key, value in settings.items():
+            _set(raw, key, value)
+        other = Scenario.from_dict(raw, where=self.name)
+        other._name, other._about, other._folder = self._name, self._about, self._folder
+        return other
+
+    def to_toml(self) -> str:
+        """The resolved scenario with every default spelled out, under its head comment."""
+        comment = "".join(f"# {line}".rstrip() + "\n" for line in self.about.splitlines())
+        return comment + tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def find(source: str | Path) -> Path:
+    """The file of a scenario given by path or shipped name."""
+    path = Path(source)
+    if path.is_file():
+        return path
+    shipped = {p.stem: p for p in sorted(scenario_folder().glob("*.toml"))}
+    if str(source) in shipped:
+        return shipped[str(source)]
+    raise RunFolderError(
+        "no such scenario",
+        where=str(source),
+        allowed=f"a TOML file or one of {', '.join(shipped)}",
+        hint=did_you_mean(str(source), tuple(shipped)) or "dynsim scenarios",
+    )
+
+
+def shipped_scenarios() -> list[tuple[str, str]]:
+    """(name, first line of its comment) of every shipped scenario."""
+    files = sorted(scenario_folder().glob("*.toml"))
+    return [(p.stem, (head_comment(p.read_text(encoding="utf-8")).splitlines() or [""])[0]) for p in files]
+
+
+def head_comment(text: str) -> str:
+    """The comment lines at the head of a TOML text, without their marks."""
+    lines = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("#").strip())
+    return "\n".join(lines)
+
+
+def _fail(message: str, path: tuple[str, ...], given: Any, allowed: str = "") -> None:
+    raise PydanticCustomError("rule", message, {"path": path, "given": given, "allowed": allowed})  # type: ignore[arg-type]
+
+
+def _explain(error: Any) -> DynsimError:
+    """One pydantic error in our own words, with a did-you-mean for unknown keys and names."""
+    context = error.get("ctx", {})
+    path = [str(k) for k in error["loc"] if k not in ("int", "float", "constrained-int") and "literal" not in str(k)]
+    where = ".".join([*path, *context.get("path", ())])
+    if error["type"] == "extra_forbidden":
+        legal = list(_section(path[:-1]).model_fields)
+        hint = _nearest_key(path) or did_you_mean(path[-1], legal)
+        return OptionError("unknown key", where=where, allowed=", ".join(legal), hint=hint)
+    if error["type"] == "option":
+        given, hint = repr(error["input"]), context["hint"] or None
+        return OptionError(error["msg"], where=where, given=given, allowed=context["allowed"], hint=hint)
+    if error["type"] == "rule":
+        return OptionError(error["msg"], where=where, given=context["given"], allowed=context["allowed"] or None)
+    if error["type"] == "missing":
+        return OptionError("missing", where=where, hint=f"{path[-1]} has no default: write it")
+    return OptionError(error["msg"], where=where, given=repr(error["input"]))
+
+
+def _section(path: list[str]) -> type[BaseModel]:
+    """The model of the table at a path."""
+    model: type[BaseModel] = Scenario
+    for key in path:
+        info = model.model_fields.get(key)
+        if info is not None and isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            model = info.annotation
+    return model
+
+
+def _nearest_key(path: list[str]) -> str | None:
+    """A key of that name in another table: eta belongs to dynamics, not to run."""
+    homes = [f"{t}.{path[-1]}" for t in Scenario.model_fields if path[-1] in _section([t]).model_fields]
+    return f"did you mean {homes[0]}?" if homes and len(path) > 1 else None
+
+
+def _apply(raw: dict[str, Any], setting: str) -> None:
+    """One `a.b=value` of the command line; the value is TOML, or else a plain string."""
+    key, mark, text = setting.partition("=")
+    if not mark or not key.strip():
+        raise ScenarioError("a setting is key=value", where="--set", given=setting, hint="--set dynamics.dt=0.5")
+    try:
+        value = tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    _set(raw, key.strip(), value)
+
+
+# Two ways of saying the same: setting one takes the other away.
+_EXCLUSIVE = {"run.epochs": "steps", "run.steps": "epochs"}
+
+
+def _set(raw: dict[str, Any], key: str, value: Any) -> None:
+    *tables, last = key.split(".")
+    table = raw
+    for name in tables:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise ScenarioError("not a table", where="--set", given=key)
+    if key in _EXCLUSIVE:
+        table.pop(_EXCLUSIVE[key], None)
+    if value is None:
+        table.pop(last, None)
+    else:
+        table[last] = value
+
+

@@ -1,0 +1,85 @@
+"""Signals, Eq. (2)-(4): what a sub-model receives, R_j = sum_i E_i phi_ij (+ bias), and emits, E = sigma(R)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import erf, expit
+
+from dynsim.errors import unknown
+from dynsim.kernels.factored import factors
+from dynsim.system.graph import Link, System
+
+
+@dataclass(frozen=True)
+class Activation:
+    """sigma(R), and sigma'(R) given R and E = sigma(R)."""
+
+    emit: Callable[[np.ndarray], np.ndarray]
+    slope: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def _gelu_slope(r, e):
+    return 0.5 * (1 + erf(r / np.sqrt(2))) + r * np.exp(-0.5 * r * r) / np.sqrt(2 * np.pi)
+
+
+ACTIVATIONS = {
+    "identity": Activation(lambda r: r, lambda r, e: np.ones_like(r)),
+    "relu": Activation(lambda r: np.maximum(r, 0), lambda r, e: (r > 0).astype(r.dtype)),
+    "tanh": Activation(np.tanh, lambda r, e: 1 - e * e),
+    "sigmoid": Activation(expit, lambda r, e: e * (1 - e)),
+    "gelu": Activation(lambda r: (0.5 * r * (1 + erf(r / np.sqrt(2)))).astype(r.dtype), _gelu_slope),
+}
+
+
+def activation(name: str) -> Activation:
+    """The activation function of that name; raises OptionError that lists the options."""
+    if name not in ACTIVATIONS:
+        raise unknown("activation", name, tuple(ACTIVATIONS))
+    return ACTIVATIONS[name]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The path integrals of one link, ready to carry signals: W (M, N), or its factors W = gain A B^T."""
+
+    matmul: Callable
+    w: np.ndarray | None = None
+    a: np.ndarray | None = None
+    b: np.ndarray | None = None
+    gain: float = 1.0
+
+    def receive(self, emitted: np.ndarray) -> np.ndarray:
+        """(B, M) -> (B, N): sum_i E_i phi_ij."""
+        if self.w is not None:
+            return self.matmul(emitted, self.w)
+        return self.gain * self.matmul(self.matmul(emitted, self.a), self.b.T)
+
+    def feed_back(self, feedback: np.ndarray) -> np.ndarray:
+        """(B, N) -> (B, M): the transposed way."""
+        if self.w is not None:
+            return self.matmul(feedback, self.w.T)
+        return self.gain * self.matmul(self.matmul(feedback, self.b), self.a.T)
+
+    def matrix(self) -> np.ndarray:
+        """W (M, N), built where it was not."""
+        return self.w if self.w is not None else self.gain * self.matmul(self.a, self.b.T)
+
+
+def link_weights(kernels, system: System, link: Link) -> Weights:
+    """The weights of a link at the system's positions."""
+    if not link.kind.particles:
+        return Weights(kernels.matmul, w=system.x[f"weight:{link.name}"][..., 0])
+    arguments = system.link_arguments(link)
+    if link.kind.low_rank:
+        name, q_a, q_b, mu, gain, _, _ = arguments
+        a, b = factors(name, q_a, q_b, mu)
+        return Weights(kernels.matmul, a=a, b=b, gain=q_a.dtype.type(gain))
+    return Weights(kernels.matmul, w=kernels.path_integral(*arguments))
+
+
+def all_weights(kernels, system: System) -> dict[str, Weights]:
+    """Weights of every link by its name."""
+    return {link.name: link_weights(kernels, system, link) for link in system.graph.links}

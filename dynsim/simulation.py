@@ -1,0 +1,485 @@
+"""The one loop: from a scenario to frames.
+
+    simulation = Simulation(Scenario.load("moons"))
+    for frame in simulation:
+        print(frame.step, frame.scalars["loss"])
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import psutil
+
+from dynsim import datasets
+from dynsim.dynamics.damping import DampingLaw, Friction, LagrangianDamping, SignalDamping, friction_rate
+from dynsim.dynamics.integrators import Motion, integrator, kinetic_energy
+from dynsim.dynamics.speed_limit import SpeedLimit
+from dynsim.errors import DataError, DivergenceError, ResourceError
+from dynsim.fields.base import Field
+from dynsim.fields.data import LearningData
+from dynsim.fields.network import NetworkField, loss_and_feedback, predict_logits
+from dynsim.fields.target import TargetField
+from dynsim.forces import Response, forces
+from dynsim.frame import Cast, Frame
+from dynsim.kernels.load import load
+from dynsim.observables import Snapshot, find, measure
+from dynsim.observables.learning import relative_stress
+from dynsim.observables.projection import axes_projection, pca_projection
+from dynsim.scenario import Scenario
+from dynsim.signals import all_weights
+from dynsim.system.graph import Graph, Groups, Link, Subsystem, System, group_kind
+from dynsim.system.initialise import default_copies, initial_positions, masses, random
+
+# Beyond this coordinate a particle has run away: systems start on the unit sphere.
+RUNAWAY = 1e6
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a part of the data is classified: mean loss, fraction right, confusion (true, predicted)."""
+
+    loss: float
+    accuracy: float
+    confusion: np.ndarray
+
+
+class Simulation:
+    """A scenario in motion.
+
+    Parameters
+    ----------
+    scenario : what to simulate.
+    dataset : used instead of the scenario's (for data in memory).
+    data : the same, split and scaled already.
+
+    Raises
+    ------
+    ResourceError where it does not fit into memory, DataError, ShapeError and OptionError for what does not fit
+    together, DivergenceError during steps.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        dataset: datasets.Dataset | None = None,
+        data: LearningData | None = None,
+    ) -> None:
+        self.scenario = scenario
+        self.kernels = load(scenario.run.device)
+        if "auto" not in scenario.system.layers:
+            check_memory(scenario, [n for n in scenario.system.layers if n != "auto"])
+        self.data = data if data is not None else self._learning_data(dataset)
+        self.graph = build_graph(scenario, self._layers())
+        if "auto" in scenario.system.layers:
+            check_memory(scenario, [s.size for s in self.graph.subsystems])
+        self.field = self._build_field()
+        self.total_steps = self.planned_steps(scenario)
+        self.law = build_law(scenario)
+        self.integrator = integrator(scenario.dynamics.integrator)
+        self.limit = build_limit(scenario)
+        self.motion = Motion(self.push, self.law, self.limit, scenario.dynamics.dt)
+        self.system = self._initial_system()
+        self.projection = self._projection()
+        self.observables = self._observable_names()
+        self.response: Response | None = None
+        self.validation_accuracy = math.nan
+        self.stopped = ""
+        self.pending: list[dict[str, float]] = []
+        self.events: list[tuple[int, str, str]] = []
+        self._revision = 0
+        self._started = perf_counter()
+
+    # Building ------------------------------------------------------------------------------------------------
+
+    def _learning_data(self, dataset: datasets.Dataset | None) -> LearningData | None:
+        field, run = self.scenario.field, self.scenario.run
+        if field.kind != "network":
+            return None
+        if dataset is None:
+            name = _resolve(field.dataset, self.scenario.folder)
+            dataset = datasets.load(name, seed=run.seed, samples=field.samples)
+        return LearningData.of(
+            dataset, validation=field.validation, centre=field.centre, seed=run.seed, dtype=run.dtype
+        )
+
+    def _layers(self) -> list[int]:
+        layers = list(self.scenario.system.layers)
+        if self.data is not None:
+            ends = {0: self.data.train.x.shape[1], len(layers) - 1: len(self.data.classes)}
+            layers = [ends[k] if n == "auto" else n for k, n in enumerate(layers)]
+        return [int(n) for n in layers]
+
+    def _build_field(self) -> Field:
+        field, run = self.scenario.field, self.scenario.run
+        if self.data is None:
+            return TargetField(self.graph, target_matrix(self.scenario, self.graph), run.dtype)
+        train = self.data.train
+        return NetworkField(self.graph, train.x, train.y, batch=field.batch, loss=field.loss, seed=run.seed)
+
+    def _initial_system(self) -> System:
+        scenario, graph, kernels = self.scenario, self.graph, self.kernels
+        seed, dtype = scenario.run.seed, scenario.run.dtype
+        x = initial_positions(graph, kernels, seed, dtype, self._weight_scale(), given_groups(scenario, graph))
+        spread = scenario.system.initial.spread
+        x = {k: a * a.dtype.type(spread) if group_kind(k) == "q" and spread != 1 else a for k, a in x.items()}
+        mass = masses(graph, kernels, x)
+        v = {k: np.zeros_like(a) for k, a in x.items() if group_kind(k) in scenario.system.trained}
+        v |= self._initial_velocities(v)
+        system = System(graph, x, v, {}, mass, event_span=self.total_steps)
+        return system.replace(memory=self.law.start(system, seed))
+
+    def _weight_scale(self) -> dict[str, float]:
+        """std(phi) at the start: that of the target, or 1 / sqrt(3 fan_in)."""
+        if isinstance(self.field, TargetField):
+            return {self.graph.links[0].name: float(self.field.target.std()) or 1.0}
+        fan_in = {
+            n: sum(self.graph.shape(k)[0] for k in links) for n, links in self.graph.incoming.items() if links
+        }
+        return {k.name: 1 / math.sqrt(3 * fan_in[k.target]) for k in self.graph.links}
+
+    def _initial_velocities(self, v: Groups) -> Groups:
+        initial = self.scenario.system.initial
+        rng = random(self.scenario.run.seed, "velocity")
+        result: Groups = {}
+        for key in [k for k in v if k.startswith("q:")]:
+            if key[2:] in initial.velocities:
+                result[key] = _given(initial.velocities[key[2:]], v[key], f"system.initial.velocities.{key[2:]}")
+            elif initial.speed:
+                result[key] = (initial.speed * rng.standard_normal(v[key].shape)).astype(v[key].dtype)
+        return result
+
+    def _projection(self) -> np.ndarray:
+        record, dim = self.scenario.record, self.graph.dim
+        if record.projection == "axes" or not self.graph.particle_subsystems:
+            return axes_projection(dim, record.axes)
+        return pca_projection(self._stacked(lambda name: self.system.x[f"q:{name}"], np.float64))
+
+    def _observable_names(self) -> tuple[str, ...]:
+        """What is recorded, without what means nothing here (accuracy of a target matrix)."""
+        meaningless = () if self.data is not None else ("accuracy", "dead")
+        return tuple(n for n in self.scenario.record.observables if n not in meaningless)
+
+    # Stepping ------------------------------------------------------------------------------------------------
+
+    def push(self, system: System, step: int) -> tuple[Groups, Response]:
+        """Force on every moving group, and the field's response, for the batch of a step."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            weights = all_weights(self.kernels, system)
+            response = self.field.respond(system, weights, step)
+            force = forces(self.kernels, system, response, self.scenario.dynamics.confinement)
+        return {k: force[k] for k in system.v}, response
+
+    def step(self) -> None:
+        """One step of the integrator; raises DivergenceError where it blows up, the state before it kept."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            system, response = self.integrator.step(self.system, self.motion)
+        check_finite(system, response)
+        self.system, self.response = system, response
+        row = {"step": float(system.step), "time": system.time}
+        self.pending.append(row | measure(self.observables, "step", self.snapshot()))
+        self._check_stop()
+
+    def _check_stop(self) -> None:
+        stop, system = self.scenario.run.stop, self.system
+        if system.step % self.field.steps_per_epoch == 0 and self.data is not None and len(self.data.validation):
+            self.validation_accuracy = self.evaluate("validation").accuracy
+            if stop.accuracy is not None and self.validation_accuracy >= stop.accuracy:
+                self.stopped = f"validation accuracy {self.validation_accuracy:.4f} >= {stop.accuracy}"
+        if stop.stress is not None and relative_stress(self.snapshot()) < stop.stress:
+            self.stopped = f"equilibrium: relative stress below {stop.stress}"
+        if stop.time is not None and perf_counter() - self._started > stop.time:
+            self.stopped = f"time limit of {stop.time} s"
+        if not self.stopped and system.step >= self.total_steps:
+            self.stopped = "all steps done"
+
+    def planned_steps(self, scenario: Scenario) -> int:
+        """Steps that a scenario asks for, on this field."""
+        return scenario.run.steps or (scenario.run.epochs or 0) * self.field.steps_per_epoch
+
+    @property
+    def done(self) -> bool:
+        return bool(self.stopped) or self.system.step >= self.total_steps
+
+    @property
+    def frame_due(self) -> bool:
+        """Whether the current step is one that is recorded."""
+        return self.done or self.system.step % self.scenario.record.every == 0
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames from here to the end: the current one, every `record.every` steps, and the last."""
+        yield self.frame()
+        while not self.done:
+            self.step()
+            if self.frame_due:
+                yield self.frame()
+
+    def learning_event(self, span: int, reason: str) -> None:
+        """tau = 0: the Eq. (10) limit opens again and is annealed over `span` steps."""
+        self.system = self.system.replace(event_step=self.system.step, event_span=span)
+        self.events.append((self.system.step, "learning", reason))
+        self.stopped = ""
+
+    # Looking -------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot:
+        """What observables see now."""
+        dynamics = self.scenario.dynamics
+        return Snapshot(
+            system=self.system,
+            response=self.response,
+            kernels=self.kernels,
+            dt=dynamics.dt,
+            eta=dynamics.eta,
+            envelope=self.limit.envelope(self.system),
+            law=dynamics.law,
+            confinement=dynamics.confinement,
+            resolutions=tuple(self.scenario.record.resolutions),
+            projection=self.projection,
+        )
+
+    def _stacked(self, of: Any, dtype: Any) -> np.ndarray:
+        """Per-subsystem arrays (H, N, ...) as one array over all particles in the order of `cast`."""
+        parts = []
+        for s in self.graph.particle_subsystems:
+            a = of(s.name)
+            if a is None:
+                a = np.zeros((self.graph.copies, s.size), dtype)
+            parts.append(np.asarray(a, dtype).reshape(self.graph.copies * s.size, *a.shape[2:]))
+        return np.concatenate(parts) if parts else np.zeros((0, self.graph.dim), dtype)
+
+    @property
+    def cast(self) -> Cast:
+        """Who the particles are."""
+        copies, subsystems = self.graph.copies, self.graph.particle_subsystems
+        blocks = [np.indices((copies, s.size), dtype=np.int32).reshape(2, -1) for s in subsystems]
+        counts = [copies * s.size for s in subsystems]
+        mass = [float(self.system.mass[f"q:{s.name}"].ravel()[0]) for s in subsystems]
+        joined = np.concatenate(blocks, axis=1) if blocks else np.zeros((2, 0), np.int32)
+        return Cast(
+            subsystems=tuple(s.name for s in subsystems),
+            subsystem=np.repeat(np.arange(len(subsystems), dtype=np.int32), counts),
+            index=joined[1],
+            copy=joined[0],
+            mass=np.repeat(np.asarray(mass, np.float32), counts),
+            projection=self.projection,
+            links={k.name: copies for k in self.graph.links if k.kind.particles},
+            dtype=self.scenario.run.dtype,
+        )
+
+    def frame(self) -> Frame:
+        """The system now, with the observables of the steps since the last frame."""
+        if self.response is None:
+            force, self.response = self.push(self.system, self.system.step)
+            check_finite(self.system.replace(force=force), self.response)
+            if not self.system.force:
+                self.system = self.system.replace(force=force)
+        snapshot = self.snapshot()
+        q = self._stacked(lambda name: self.system.x[f"q:{name}"], self.scenario.run.dtype)
+        properties = {"position": q} | self._properties(snapshot)
+        scalars = self.scalars()
+        names = self.pending[0] if self.pending else {}
+        history = {n: np.array([row[n] for row in self.pending], float) for n in names}
+        self._revision += 1
+        frame = Frame(
+            step=self.system.step,
+            time=self.system.time,
+            positions=(q @ self.projection.T.astype(q.dtype)).astype(np.float32),
+            properties=properties,
+            scalars=scalars,
+            history=history,
+            events=tuple(self.events),
+            revision=self._revision,
+        )
+        self.pending, self.events = [], []
+        return frame
+
+    def scalars(self) -> dict[str, float]:
+        """All scalar observables now."""
+        snapshot = self.snapshot()
+        scalars = measure(self.observables, "step", snapshot) | measure(self.observables, "frame", snapshot)
+        if self.data is not None and len(self.data.validation):
+            scalars["validation_accuracy"] = self.validation_accuracy
+        return scalars
+
+    def recorded_names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names of the scalars of a frame, and of those of every step."""
+        return tuple(self.scalars()), tuple(measure(self.observables, "step", self.snapshot()))
+
+    def _properties(self, snapshot: Snapshot) -> dict[str, np.ndarray]:
+        result = {}
+        for name in self.scenario.record.properties:
+            values = find(name).compute(snapshot)
+            wide = name in ("velocity", "force")
+            result[name] = self._stacked(values.get, self.scenario.run.dtype if wide else np.float32)
+        for link in self.graph.links:
+            if link.kind.particles:
+                result[f"mu:{link.name}"] = self.system.x[f"mu:{link.name}"][:, 0].copy()
+        return result
+
+    def evaluate(self, part: str = "test") -> Evaluation:
+        """Classify a part of the data: "train", "validation" or "test"."""
+        if self.data is None:
+            raise DataError("a target field has no classes to evaluate", where=self.scenario.name)
+        samples, classes = self.data.part(part), self.graph.output.size
+        weights = all_weights(self.kernels, self.system)
+        logits = predict_logits(self.system, weights, samples.x)
+        predicted = logits.argmax(axis=1)
+        confusion = np.zeros((classes, classes), np.int64)
+        np.add.at(confusion, (samples.y, predicted), 1)
+        loss = loss_and_feedback(self.scenario.field.loss, logits, samples.y)[0] if len(samples) else math.nan
+        accuracy = float((predicted == samples.y).mean()) if len(samples) else math.nan
+        return Evaluation(loss, accuracy, confusion)
+
+
+# Pieces of a scenario --------------------------------------------------------------------------------------------
+
+
+def build_graph(scenario: Scenario, layers: list[int]) -> Graph:
+    """Subsystems input, hidden (hidden1, hidden2, ...), output, and their links."""
+    s = scenario.system
+    hidden = [""] if len(layers) == 3 else [str(k) for k in range(1, len(layers) - 1)]
+    names = ["input", *(f"hidden{k}" for k in hidden[: len(layers) - 2]), "output"]
+    network = scenario.field.kind == "network"
+    pairs = s.links or [(k, k + 1) for k in range(len(layers) - 1)]
+    receivers = {target for _, target in pairs}
+    subsystems = tuple(
+        Subsystem(
+            name,
+            size,
+            s.activation if 0 < k < len(layers) - 1 else "identity",
+            bias=network and s.bias and k in receivers,
+        )
+        for k, (name, size) in enumerate(zip(names, layers))
+    )
+    links = tuple(Link(names[a], names[b], s.metric, s.p, s.eps) for a, b in pairs)
+    sizes = [(layers[a], layers[b]) for a, b in pairs]
+    copies = default_copies(sizes, s.dim) if s.copies == "auto" else int(s.copies)
+    return Graph(subsystems, links, copies, s.dim)
+
+
+def build_law(scenario: Scenario) -> DampingLaw:
+    """The damping law with the scenario's numbers; constant friction is given as what a step keeps."""
+    d = scenario.dynamics
+    order = d.order or (1.0 if d.law == "friction" else 0.5)
+    rate = friction_rate(d.kept, order, d.dt)
+    if d.law == "friction":
+        return Friction(rate=rate, order=order)
+    if d.law == "lagrangian":
+        return LagrangianDamping(order=order)
+    return SignalDamping(order=order, rate=rate)
+
+
+def build_limit(scenario: Scenario) -> SpeedLimit:
+    """The Eq. (10) limit with the scenario's numbers."""
+    d = scenario.dynamics
+    return SpeedLimit(d.eta, d.decay, d.warmup, d.coefficients, d.limit)
+
+
+def target_matrix(scenario: Scenario, graph: Graph) -> np.ndarray:
+    """(M, N) from the scenario: drawn, written out, or read from a file."""
+    given, shape = scenario.field.target, graph.shape(graph.links[0])
+    if given == "normal":
+        return random(scenario.run.seed, "target").standard_normal(shape)
+    if isinstance(given, str):
+        return datasets.load_matrix(_resolve(given, scenario.folder))
+    return _given(given, np.empty(shape), "field.target")
+
+
+def given_groups(scenario: Scenario, graph: Graph) -> Groups:
+    """The groups that `system.initial` prescribes."""
+    initial, copies, dim = scenario.system.initial, graph.copies, graph.dim
+    given: Groups = {}
+    for name, value in initial.positions.items():
+        size = graph.by_name[name].size if name in graph.by_name else 0
+        given[f"q:{name}"] = _given(value, np.empty((copies, size, dim)), f"system.initial.positions.{name}")
+    for name, value in initial.mu.items():
+        given[f"mu:{name}"] = _given(value, np.empty(copies), f"system.initial.mu.{name}")[:, None]
+    for name, gain in initial.gain.items():
+        given[f"gain:{name}"] = np.full((1, 1), gain)
+    return given
+
+
+def _given(value: Any, like: np.ndarray, where: str) -> np.ndarray:
+    try:
+        a = np.array(value, dtype=like.dtype)
+    except (TypeError, ValueError):
+        raise DataError("not an array of numbers", where=where, allowed=f"nested lists of shape {like.shape}") from None
+    if a.shape != like.shape or not np.isfinite(a).all():
+        raise DataError("wrong shape or not finite", where=where, given=a.shape, allowed=str(like.shape))
+    return a
+
+
+def _resolve(name: str, folder: Path | None) -> str:
+    """A path in a scenario starts at the scenario's folder; names of datasets stay as they are."""
+    if name in datasets.NAMES or folder is None or Path(name).exists():
+        return name
+    beside = folder / name
+    return str(beside) if beside.exists() else name
+
+
+def memory_estimate(scenario: Scenario, layers: list[int]) -> int:
+    """Bytes that a run needs at most, beside its dataset."""
+    size = np.dtype(scenario.run.dtype).itemsize
+    graph = build_graph(scenario, layers)
+    coordinates = graph.copies * graph.size * graph.dim
+    pairs = sum(m * n for m, n in map(graph.shape, graph.links))
+    signals = scenario.field.batch * graph.size
+    # coordinates: x, v, force, their successors, memory of law and integrator; pairs: W, F and a transposed copy
+    return size * (12 * coordinates + 4 * pairs + 8 * signals)
+
+
+def check_memory(scenario: Scenario, layers: list[int]) -> None:
+    """Raises ResourceError with the estimate if the scenario cannot fit into this machine's free memory."""
+    need, free = memory_estimate(scenario, layers), psutil.virtual_memory().available
+    if need > free:
+        raise ResourceError(
+            "the scenario does not fit into memory",
+            where=scenario.name,
+            given=f"about {need / 2**30:.1f} GiB needed",
+            allowed=f"{free / 2**30:.1f} GiB free",
+            hint="fewer sub-models (system.layers), copies or dimensions, or dtype float32",
+        )
+
+
+def check_finite(system: System, response: Response) -> None:
+    """Raises DivergenceError that names the particle and the link where a number is not finite or runs away."""
+    if math.isfinite(response.loss) and math.isfinite(kinetic_energy(system)):
+        if all(np.abs(a).max(initial=0) < RUNAWAY for a in system.x.values()):
+            return
+    hint = "a smaller dynamics.dt or dynamics.eta, dynamics.limit = true, or float64"
+    for what, groups in (("position", system.x), ("velocity", system.v), ("force", system.force)):
+        for key, a in groups.items():
+            bad = ~np.isfinite(a) if what != "position" else ~(np.abs(a) < RUNAWAY)
+            if bad.any():
+                where = tuple(int(k) for k in np.argwhere(bad)[0])
+                raise DivergenceError(
+                    f"the {what} of a particle is {_kind_of(a[where])}",
+                    where=f"step {system.step}",
+                    given=f"{_particle(key, where)}, links {_links_of(system.graph, key)}",
+                    hint=hint,
+                )
+    raise DivergenceError("the loss is not finite", where=f"step {system.step}", given=response.loss, hint=hint)
+
+
+def _kind_of(value: float) -> str:
+    return "NaN" if math.isnan(value) else "infinite" if math.isinf(value) else f"running away ({value:.3g})"
+
+
+def _particle(key: str, where: tuple[int, ...]) -> str:
+    kind, name = key.split(":", 1)
+    if kind == "q":
+        return f"sub-model {where[1]}, copy {where[0]} of {name!r}"
+    return f"{kind}[{where[0]}] of {name!r}"
+
+
+def _links_of(graph: Graph, key: str) -> str:
+    name = key.split(":", 1)[1]
+    return ", ".join(k.name for k in graph.links if name in (k.name, k.source, k.target))

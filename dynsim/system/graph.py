@@ -1,0 +1,205 @@
+"""Eq. (3): subsystems are the nodes of a directed graph, links its edges; a System is the graph with its state.
+
+Everything that moves is a *group* of particles: an array whose last axis holds the coordinates of one particle.
+
+    q:NAME       (H, N, d)   the copies of the sub-models of a subsystem
+    bias:NAME    (N, 1)      what a sub-model receives besides its signals
+    mu:LINK      (H, 1)      shared coefficients of a link (Eq. 5)
+    gain:LINK    (1, 1)      scale of a link
+    eps:LINK     (1, 1)      softening of a link, for metrics that learn it
+    weight:LINK  (M, N, 1)   a link without particles (the weight-based twin)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+import numpy as np
+
+from dynsim.errors import ShapeError, unknown
+from dynsim.system.metric import Metric, metric
+
+Groups = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Subsystem:
+    """A group of sub-models with the same global settings, such as a hidden layer."""
+
+    name: str
+    size: int
+    activation: str = "identity"
+    bias: bool = False
+
+
+@dataclass(frozen=True)
+class Link:
+    """Signals emitted by `source` are received by `target`, weighted by the path integrals of `metric`."""
+
+    source: str
+    target: str
+    metric: str = "l2"
+    p: float = 2.0
+    eps: float = 1e-3
+
+    @property
+    def name(self) -> str:
+        return f"{self.source}>{self.target}"
+
+    @property
+    def kind(self) -> Metric:
+        return metric(self.metric)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The directed graph of Eq. (3), with H copies of every sub-model in R^d.
+
+    Raises ShapeError for a link to an unknown subsystem, a doubled name or link, or a cycle.
+    """
+
+    subsystems: tuple[Subsystem, ...]
+    links: tuple[Link, ...]
+    copies: int
+    dim: int
+
+    def __post_init__(self) -> None:
+        names = [s.name for s in self.subsystems]
+        for kind, items in (("subsystem", names), ("link", [link.name for link in self.links])):
+            if len(set(items)) < len(items):
+                raise ShapeError(f"two {kind}s have the same name", given=", ".join(items))
+        for link in self.links:
+            for end in (link.source, link.target):
+                if end not in names:
+                    raise unknown("subsystem", end, names, where=f"link {link.name}")
+        try:
+            tuple(self._sorter().static_order())
+        except CycleError as error:
+            raise ShapeError("the links form a cycle", given=" > ".join(error.args[1])) from None
+
+    def _sorter(self) -> TopologicalSorter:
+        sorter = TopologicalSorter({s.name: () for s in self.subsystems})
+        for link in self.links:
+            sorter.add(link.target, link.source)
+        return sorter
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """Names of the subsystems, each after all that it receives from."""
+        return tuple(self._sorter().static_order())
+
+    @cached_property
+    def by_name(self) -> dict[str, Subsystem]:
+        return {s.name: s for s in self.subsystems}
+
+    @cached_property
+    def incoming(self) -> dict[str, tuple[Link, ...]]:
+        return {s.name: tuple(k for k in self.links if k.target == s.name) for s in self.subsystems}
+
+    @cached_property
+    def outgoing(self) -> dict[str, tuple[Link, ...]]:
+        return {s.name: tuple(k for k in self.links if k.source == s.name) for s in self.subsystems}
+
+    @cached_property
+    def particle_subsystems(self) -> tuple[Subsystem, ...]:
+        """Those that have coordinates: at least one of their links computes path integrals."""
+        return tuple(
+            s
+            for s in self.subsystems
+            if any(k.kind.particles for k in self.incoming[s.name] + self.outgoing[s.name])
+        )
+
+    @property
+    def input(self) -> Subsystem:
+        """The subsystem that receives the data: the first without incoming links."""
+        return next(s for s in self.subsystems if not self.incoming[s.name])
+
+    @property
+    def output(self) -> Subsystem:
+        """The subsystem that is compared with the labels: the last without outgoing links."""
+        return next(s for s in reversed(self.subsystems) if not self.outgoing[s.name])
+
+    @property
+    def size(self) -> int:
+        """Number of sub-models."""
+        return sum(s.size for s in self.subsystems)
+
+    def shape(self, link: Link) -> tuple[int, int]:
+        """(M, N) of a link's path integrals."""
+        return self.by_name[link.source].size, self.by_name[link.target].size
+
+
+@dataclass(frozen=True)
+class Particles:
+    """A view of one subsystem: q, v, force (H, N, d)."""
+
+    q: np.ndarray
+    v: np.ndarray | None
+    force: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class System:
+    """A graph with its state; frozen, changed by `replace`.
+
+    Attributes
+    ----------
+    x : position of every group; v, force : of the groups that move; mass : one number per group, of shape (1, ..., 1).
+    memory : what integrator and damping law carry from step to step, arrays by name.
+    totals : sums since the start of the run, dimensionless: dissipated, path, ...
+    step, time : steps done and simulated time (dimensionless).
+    event_step, event_span : when the last learning event was, and over how many steps its limit is annealed.
+    """
+
+    graph: Graph
+    x: Groups
+    v: Groups
+    force: Groups
+    mass: Groups
+    memory: Groups = field(default_factory=dict)
+    totals: dict[str, float] = field(default_factory=dict)
+    step: int = 0
+    time: float = 0.0
+    event_step: int = 0
+    event_span: int = 0
+
+    def replace(self, **changes: Any) -> System:
+        return replace(self, **changes)
+
+    def __getitem__(self, name: str) -> Particles:
+        key = f"q:{name}"
+        if key not in self.x:
+            raise unknown("subsystem", name, [s.name for s in self.graph.particle_subsystems])
+        return Particles(self.x[key], self.v.get(key), self.force.get(key))
+
+    def link_arguments(self, link: Link) -> tuple[Any, ...]:
+        """(metric, q_a, q_b, mu, gain, eps, p): what the kernels take for a link."""
+        eps = self.x.get(f"eps:{link.name}")
+        return (
+            link.metric,
+            self.x[f"q:{link.source}"],
+            self.x[f"q:{link.target}"],
+            self.x[f"mu:{link.name}"][:, 0],
+            float(self.x[f"gain:{link.name}"][0, 0]),
+            link.eps if eps is None else float(eps[0, 0]),
+            link.p,
+        )
+
+    @property
+    def age(self) -> int:
+        """tau of Eq. (10): steps since the last learning event."""
+        return self.step - self.event_step
+
+
+def group_kind(key: str) -> str:
+    """ "q", "bias", "mu", "gain", "eps" or "weight"."""
+    return key.split(":", 1)[0]
+
+
+def parameters(x: Mapping[str, np.ndarray]) -> int:
+    """How many trained numbers prediction needs."""
+    return sum(a.size for a in x.values())

@@ -1,0 +1,185 @@
+"""The reader of trajectories, finished, running or killed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from dynsim.errors import FileFormatError
+from dynsim.frame import Frame
+from dynsim.trajectory import flags, schema
+
+
+class Series(Mapping[str, np.ndarray]):
+    """Columns of equal length by name, each read when asked for; the arrays are read-only."""
+
+    def __init__(
+        self,
+        read: Callable[[h5py.Dataset, slice], np.ndarray],
+        columns: Mapping[str, h5py.Dataset],
+        rows: int,
+    ) -> None:
+        self._read, self._columns, self._rows = read, columns, rows
+        self._known: dict[str, np.ndarray] = {}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._known:
+            self._known[name] = self._read(self._columns[name], slice(self._rows))
+            self._known[name].setflags(write=False)
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+
+class Trajectory:
+    """The frames of a trajectory file; a context manager.
+
+    A running file is followed by calling `refresh` now and then; only complete frames are seen.
+
+    Attributes
+    ----------
+    cast : the Cast of the run.
+    observables : name -> (len(self),) float64, at each frame.
+    history : name -> float64 at each step, with "step" (int64) and "time".
+    parameters : the texts of /parameters, as "scenario", "seed", "versions".
+
+    Raises MissingTrajectoryError (a FileNotFoundError) where there is no file, FileFormatError for anything
+    that is no trajectory or is damaged, naming what is missing, RunFolderError when a writer holds it.
+    """
+
+    observables: Series
+    history: Series
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._file = schema.open_file(path, "r")
+        try:
+            self._columns = schema.columns(self._file)
+            self.cast = schema.read_cast(self._file)
+            texts = schema.need(self._file, "parameters")
+            self.parameters = {schema.decode(name): texts[name][()].decode() for name in texts}
+            self.refresh()
+        except BaseException as error:
+            self.close()
+            if isinstance(error, OSError | RuntimeError | KeyError | TypeError | AttributeError):
+                raise self._damaged(error) from error
+            raise
+
+    def refresh(self) -> int:
+        """Look for what a writer has added; the number of frames."""
+        for table in self._columns.tables:
+            for dataset in table.values():
+                dataset.refresh()
+        frames = self._columns.frames
+        self._length = schema.length(frames)
+        scalars = {name: dataset for (kind, name), dataset in frames.items() if kind == "scalar"}
+        grid = {name: frames["grid", name] for name in ("time", "step")}
+        self.observables = Series(self._read, scalars, self._length)
+        self._grid = Series(self._read, grid, self._length)
+        self.history = Series(self._read, self._columns.history, schema.length(self._columns.history))
+        self._events = Series(self._read, self._columns.events, schema.length(self._columns.events))
+        return self._length
+
+    @property
+    def steps(self) -> np.ndarray:
+        """(len(self),) int64, rising."""
+        return self._grid["step"]
+
+    @property
+    def times(self) -> np.ndarray:
+        """(len(self),) float64, dimensionless."""
+        return self._grid["time"]
+
+    @property
+    def scenario(self) -> str:
+        """The resolved scenario as TOML text, empty if none was given."""
+        return self.parameters.get("scenario", "")
+
+    @property
+    def events(self) -> tuple[tuple[int, str, str], ...]:
+        """(step, kind, detail) of all that happened, in order."""
+        return self._events_between(slice(None))
+
+    def frame(self, i: int) -> Frame:
+        """Frame `i` (negative from the end), the same bits that were written; `revision` is its number.
+
+        History and events are those after the frame before, up to and including this one's step.
+        Raises IndexError.
+        """
+        if not -self._length <= i < self._length:
+            raise IndexError(f"frame {i} of {self._length}")
+        i %= self._length
+        entry: dict[str, dict] = {"view": {}, "property": {}, "scalar": {}, "grid": {}}
+        for (kind, name), dataset in self._columns.frames.items():
+            entry[kind][name] = self._read(dataset, i)
+        return Frame(
+            step=int(entry["grid"]["step"]),
+            time=float(entry["grid"]["time"]),
+            positions=entry["view"]["position"],
+            properties=entry["property"],
+            scalars={name: float(value) for name, value in entry["scalar"].items()},
+            history=self._history_between(self._since_last(i, self.history)),
+            events=self._events_between(self._since_last(i, self._events)),
+            revision=i,
+        )
+
+    def close(self) -> None:
+        """Close the file; safe to call twice."""
+        self._file.close()
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __enter__(self) -> Trajectory:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _read(self, dataset: h5py.Dataset, rows: int | slice) -> np.ndarray:
+        try:
+            return dataset[rows]
+        except (OSError, RuntimeError):
+            # a follower can meet a chunk while it is being written again
+            dataset.refresh()
+        if isinstance(rows, int):
+            return self._read_torn(dataset, rows, rows + 1)[0]
+        size = dataset.chunks[0]
+        starts = range(0, rows.stop, size)
+        return np.concatenate([self._read_torn(dataset, i, min(i + size, rows.stop)) for i in starts])
+
+    def _read_torn(self, dataset: h5py.Dataset, start: int, stop: int) -> np.ndarray:
+        """Rows of one chunk, even if a kill has torn it."""
+        try:
+            return dataset[start:stop]
+        except (OSError, RuntimeError) as error:
+            chunk = flags.rescue(dataset, stop - 1)
+            if chunk is None:
+                raise self._damaged(error) from error
+            first = start % len(chunk)
+            return chunk[first : first + stop - start]
+
+    def _damaged(self, error: BaseException) -> FileFormatError:
+        return FileFormatError(
+            "damaged", where=str(self.path), given=str(error), hint="earlier frames may be sound"
+        )
+
+    def _since_last(self, i: int, table: Series) -> slice:
+        start = np.searchsorted(table["step"], self.steps[i - 1], "right") if i else 0
+        return slice(int(start), int(np.searchsorted(table["step"], self.steps[i], "right")))
+
+    def _history_between(self, rows: slice) -> dict[str, np.ndarray]:
+        if rows.start == rows.stop:
+            return {}
+        return {name: column[rows] for name, column in self.history.items()}
+
+    def _events_between(self, rows: slice) -> tuple[tuple[int, str, str], ...]:
+        columns = (self._events[name][rows] for name in ("step", "kind", "detail"))
+        return tuple((int(step), kind.decode(), detail.decode()) for step, kind, detail in zip(*columns))

@@ -1,0 +1,350 @@
+"""The layout of a trajectory file, H5MD 1.1.
+
+Source: de Buyl, Colberg, Höfling, Comput. Phys. Commun. 185 (2014) 1546. The other modules of this package
+ask here for names, types and the open file; `docs/trajectory.md` says the same to users. All objects exist
+before the file turns to SWMR (single writer, many readers), since none can be added afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from dynsim.errors import FileFormatError, RunFolderError, unknown
+from dynsim.frame import Cast
+from dynsim.trajectory import flags
+
+SCHEMA = "dynsim-h5/1"
+GROUP = "particles/trajectory"
+# Names that viewers know; what the numbers mean is dimensionless, the units are for display only.
+VECTORS = {"position": "Angstrom", "velocity": "Angstrom ps-1", "force": "kJ mol-1 Angstrom-1"}
+PER_PARTICLE = ("lagrangian", "lambda", "signal")
+PROPERTIES = (*VECTORS, *PER_PARTICLE, "mu")
+KIND_BYTES, DETAIL_BYTES = 32, 1024
+# "latest" would leave datasets unreadable to HDF5 1.10; older formats crash or hang readers when damaged.
+LIBVER = ("v110", "v110")
+SMALLEST_CHUNK, LARGEST_CHUNK = 2**16, 2**20
+
+
+class MissingTrajectoryError(RunFolderError, FileNotFoundError):
+    """There is no file at the path given."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The growing datasets of a file; within each table `step` stands last, because it is flushed last.
+
+    Attributes
+    ----------
+    frames : (kind, name) -> dataset, kind one of "view" (n, 3), "property", "scalar" and "grid" (time, step).
+    history : name -> dataset of one number a step.
+    events : "kind", "detail", "step".
+    """
+
+    frames: dict[tuple[str, str], h5py.Dataset]
+    history: dict[str, h5py.Dataset]
+    events: dict[str, h5py.Dataset]
+
+    @property
+    def tables(self) -> tuple[dict, ...]:
+        """In the order of flushing: whoever sees a frame sees its history and events too."""
+        return self.history, self.events, self.frames
+
+
+def length(table: Mapping[Any, h5py.Dataset]) -> int:
+    """Complete rows of a table: a killed or running writer leaves some datasets longer than others."""
+    return min(len(dataset) for dataset in table.values())
+
+
+def chunk(row: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Shape of a chunk of 64 KiB to 1 MiB: several small rows, or an even part of a large one."""
+    size = max(1, math.prod(row) * itemsize)
+    if size <= LARGEST_CHUNK:
+        return (math.ceil(SMALLEST_CHUNK / size), *row)
+    parts = math.ceil(size / LARGEST_CHUNK)
+    return (1, math.ceil(row[0] / parts), *row[1:])
+
+
+def create(
+    path: str | Path,
+    cast: Cast,
+    *,
+    properties: tuple[str, ...] = ("position",),
+    observables: tuple[str, ...] = (),
+    step_observables: tuple[str, ...] = (),
+    parameters: Mapping[str, str] | None = None,
+    law: str = "",
+    compression: str | None = None,
+) -> h5py.File:
+    """A new trajectory file with every object in it, no frame yet, SWMR not yet started.
+
+    Parameters
+    ----------
+    properties : of "position", "velocity", "force", "lagrangian", "lambda", "signal", "mu" (every link).
+    observables, step_observables : names of what is measured at each frame and at each step.
+    parameters : texts to keep: "scenario" (TOML), "seed", "versions" (JSON), "threads", "commit", ...
+    law : the damping law that `dyn_lagrangian` belongs to.
+    compression : "gzip" for an archive (with shuffle), None for speed.
+
+    Raises OptionError for an unknown property and RunFolderError where a file exists already.
+    """
+    for name in properties:
+        if name not in PROPERTIES:
+            raise unknown("property to record", name, PROPERTIES, where=str(path))
+    try:
+        file = h5py.File(path, "x", libver=LIBVER)
+    except FileExistsError as error:
+        raise RunFolderError(
+            "there is a trajectory already",
+            where=str(path),
+            hint="TrajectoryWriter.append_to, or another folder",
+        ) from error
+    filters = {"fletcher32": True} | ({"compression": compression, "shuffle": True} if compression else {})
+    _head(file)
+    _particles(file, cast, properties, law, filters)
+    frame_grid = file[f"{GROUP}/position"]
+    for name in observables:
+        _element(file, f"observables/{encode(name)}", (), "f8", frame_grid, filters)
+    _dyn(file, cast, step_observables, filters)
+    for name, value in {**(parameters or {}), "dtype": cast.dtype, "schema": SCHEMA}.items():
+        file[f"parameters/{encode(name)}"] = _text(value)
+    file.flush()
+    return file
+
+
+def encode(name: str) -> str:
+    """A name as one component of an HDF5 path."""
+    return name.replace("%", "%25").replace("/", "%2F")
+
+
+def decode(name: str) -> str:
+    """What `encode` was given."""
+    return name.replace("%2F", "/").replace("%25", "%")
+
+
+def clip(text: str, size: int) -> bytes:
+    """UTF-8 in at most `size` bytes; what is longer ends in an ellipsis."""
+    data = text.encode()
+    if len(data) <= size:
+        return data
+    return data[: size - 3].decode(errors="ignore").encode() + "…".encode()
+
+
+def open_file(path: str | Path, mode: str) -> h5py.File:
+    """An existing trajectory: mode "r" (finished, running or killed) or "r+".
+
+    Raises MissingTrajectoryError, RunFolderError when a writer holds the file, FileFormatError when it is
+    damaged or something else.
+    """
+    if not Path(path).is_file():
+        raise MissingTrajectoryError(
+            "no trajectory here", where=str(path), hint="the file of a run is FOLDER/trajectory.h5"
+        )
+    try:
+        return _checked(_open_patiently(path, mode))
+    except PermissionError:
+        raise
+    except BlockingIOError as error:
+        raise RunFolderError(
+            "another process is opening this file for writing", where=str(path), hint="try again"
+        ) from error
+    except (OSError, RuntimeError, KeyError) as error:
+        raise FileFormatError(
+            "not a readable HDF5 file (something else, truncated or damaged)",
+            where=str(path),
+            given=str(error),
+            hint="a file that a killed run left is mended by `dynsim repair`",
+        ) from error
+
+
+def columns(file: h5py.File) -> Columns:
+    """The growing datasets of a trajectory. Raises FileFormatError naming what is missing."""
+    group = need(file, GROUP)
+    frames: dict[tuple[str, str], h5py.Dataset] = {}
+    for name in (*VECTORS, *PER_PARTICLE):
+        if name in group:
+            frames["view", name] = need(file, f"{GROUP}/{name}/value")
+        if f"dyn_{name}" in group:
+            frames["property", name] = need(file, f"{GROUP}/dyn_{name}/value")
+    for name, dataset in _values(file, f"{GROUP}/dyn_mu"):
+        frames["property", f"mu:{name}"] = dataset
+    for name, dataset in _values(file, "observables"):
+        frames["scalar", name] = dataset
+    for name in ("time", "step"):
+        frames["grid", name] = need(file, f"{GROUP}/position/{name}")
+    history = dict(_values(file, "dyn/observables"))
+    history |= {name: need(file, f"dyn/{name}") for name in ("time", "step")}
+    events = {name: need(file, f"dyn/events/{name}") for name in ("kind", "detail", "step")}
+    return Columns(frames, history, events)
+
+
+def read_cast(file: h5py.File) -> Cast:
+    """The Cast that `create` was given. Raises FileFormatError naming what is missing."""
+    static = {
+        name: need(file, f"{GROUP}/dyn_{name}") for name in ("subsystem", "index", "copy", "projection")
+    }
+    names = static["subsystem"].attrs.get("names", ())
+    return Cast(
+        subsystems=tuple(name.decode() for name in names),
+        **{name: dataset[()] for name, dataset in static.items()},
+        mass=need(file, f"{GROUP}/mass")[()],
+        links=json.loads(need(file, "dyn/links")[()]),
+        dtype=need(file, "parameters/dtype")[()].decode(),
+    )
+
+
+def need(file: h5py.File, path: str) -> h5py.Group | h5py.Dataset:
+    """The object at `path`, or a FileFormatError that names it."""
+    try:
+        return file[path]
+    except KeyError as error:
+        raise FileFormatError(
+            f"/{path} is missing", where=file.filename, allowed=f"a trajectory of schema {SCHEMA}"
+        ) from error
+
+
+def _open_patiently(path: str | Path, mode: str) -> h5py.File:
+    # A plain open notices a truncated file; an SWMR open does not, but opens running and killed ones.
+    swmr = mode == "r" and flags.is_open(path)
+    for _ in range(20):
+        try:
+            return h5py.File(path, mode, libver=LIBVER, swmr=swmr)
+        except BlockingIOError:  # a writer holds the lock for the moment between creation and SWMR
+            time.sleep(0.05)
+    return h5py.File(path, mode, libver=LIBVER, swmr=swmr)
+
+
+def _checked(file: h5py.File) -> h5py.File:
+    try:
+        for path in ("h5md", GROUP, "parameters/schema"):
+            need(file, path)
+        given = file["parameters/schema"][()].decode()
+        if given != SCHEMA:
+            raise FileFormatError("another schema", where=file.filename, given=given, allowed=SCHEMA)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _values(file: h5py.File, path: str) -> Iterator[tuple[str, h5py.Dataset]]:
+    for name in file.get(path, ()):
+        yield decode(name), need(file, f"{path}/{name}/value")
+
+
+def _text(value: str) -> np.ndarray:
+    # H5MD asks for fixed-length strings (the units apart, which readers want with variable length)
+    data = str(value).encode()
+    return np.array(data, h5py.string_dtype("utf-8", max(1, len(data))))
+
+
+def _head(file: h5py.File) -> None:
+    file.create_group("h5md").attrs["version"] = np.array([1, 1], "i4")
+    file.create_group("h5md/author").attrs["name"] = _text("dynsim user")
+    creator = file.create_group("h5md/creator").attrs
+    creator["name"] = _text("dynsim")
+    try:
+        creator["version"] = _text(version("dynsim"))
+    except PackageNotFoundError:
+        creator["version"] = _text("unknown")
+    units = file.create_group("h5md/modules/units").attrs
+    units["version"] = np.array([1, 0], "i4")
+    units["system"] = _text("SI")
+
+
+def _particles(file: h5py.File, cast: Cast, properties: tuple[str, ...], law: str, filters: dict) -> None:
+    group = file.create_group(GROUP)
+    box = group.create_group("box").attrs
+    box["dimension"] = np.int32(3)
+    box["boundary"] = np.array([b"none"] * 3)
+    grid = _element(group, "position", (cast.n, 3), "f4", None, filters, VECTORS["position"])
+    grid["time"].attrs["unit"] = "ps"
+    for name in properties:
+        if name in VECTORS:
+            if name != "position":
+                _element(group, name, (cast.n, 3), "f4", grid, filters, VECTORS[name])
+            # never a d-dimensional element named `position`: VMD's library collects every one in the file
+            _element(group, f"dyn_{name}", (cast.n, cast.dim), cast.dtype, grid, filters)
+        elif name in PER_PARTICLE:
+            _element(group, f"dyn_{name}", (cast.n,), "f4", grid, filters)
+    if "lagrangian" in properties:
+        group["dyn_lagrangian"].attrs["law"] = _text(law)
+    if "mu" in properties:
+        for link, copies in cast.links.items():
+            _element(group, f"dyn_mu/{encode(link)}", (copies,), cast.dtype, grid, filters)
+    _static(group, cast)
+
+
+def _static(group: h5py.Group, cast: Cast) -> None:
+    arrays = {
+        "id": np.arange(cast.n, dtype="i4"),
+        "species": cast.subsystem.astype("i4"),
+        "mass": cast.mass.astype("f4"),
+        "dyn_subsystem": cast.subsystem.astype("i4"),
+        "dyn_index": cast.index.astype("i4"),
+        "dyn_copy": cast.copy.astype("i4"),
+        "dyn_projection": cast.projection.astype("f4"),
+    }
+    for name, array in arrays.items():
+        chunks = tuple(min(a, LARGEST_CHUNK // array.itemsize) for a in array.shape)
+        group.create_dataset(name, data=array, chunks=chunks, fletcher32=True)
+    group["dyn_subsystem"].attrs["names"] = np.array([name.encode() for name in cast.subsystems])
+
+
+def _dyn(file: h5py.File, cast: Cast, step_observables: tuple[str, ...], filters: dict) -> None:
+    dyn = file.create_group("dyn")
+    dyn["links"] = _text(json.dumps(dict(cast.links)))
+    _grid(dyn, filters)
+    for name in step_observables:
+        _element(dyn, f"observables/{encode(name)}", (), "f8", dyn, filters)
+    events = dyn.create_group("events")
+    types = {"kind": f"S{KIND_BYTES}", "detail": f"S{DETAIL_BYTES}", "step": "i8"}
+    for name, dtype in types.items():
+        _series(events, name, (), dtype, filters)
+
+
+def _element(
+    group: h5py.Group,
+    name: str,
+    row: tuple[int, ...],
+    dtype: str,
+    grid: h5py.Group | None,
+    filters: dict,
+    unit: str | None = None,
+) -> h5py.Group:
+    """An H5MD element; its step and time are hard links to those of `grid`, or its own where that is None."""
+    element = group.create_group(name)
+    if grid is None:
+        _grid(element, filters)
+    else:
+        element["step"], element["time"] = grid["step"], grid["time"]
+    value = _series(element, "value", row, dtype, filters)
+    if unit:
+        value.attrs["unit"] = unit
+    return element
+
+
+def _grid(group: h5py.Group, filters: dict) -> None:
+    _series(group, "step", (), "i8", filters)
+    _series(group, "time", (), "f8", filters)
+
+
+def _series(group: h5py.Group, name: str, row: tuple[int, ...], dtype: str, filters: dict) -> h5py.Dataset:
+    return group.create_dataset(
+        name,
+        (0, *row),
+        maxshape=(None, *row),
+        dtype=dtype,
+        chunks=chunk(row, np.dtype(dtype).itemsize),
+        fillvalue=np.nan if np.dtype(dtype).kind == "f" else None,
+        **filters,
+    )
