@@ -134,7 +134,7 @@ class DynamicsSection(Section):
     eta: Positive = Field(0.1, description="Eq. (10): longest move of a particle per step; Adam's rate")
     decay: NotNegative | None = Field(None, description="Lambda_env per step; default ln 100 / steps of the run")
     warmup: Annotated[float, Field(ge=0, le=1)] = Field(0.05, description="fraction of the run in which eta grows")
-    coefficients: Positive = Field(0.03, description="longest relative move of mu, gain and eps per step")
+    coefficients: Positive = Field(0.005, description="longest relative move of mu, gain and eps per step")
     confinement: NotNegative = Field(0.0, description="k of the well k |q|^2 / 2")
 
     @property

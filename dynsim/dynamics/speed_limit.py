@@ -33,7 +33,7 @@ class SpeedLimit:
     eta: float = 0.1
     rate: float | None = None
     warmup: float = 0.05
-    coefficients: float = 0.03
+    coefficients: float = 0.005
     enabled: bool = True
 
     def envelope(self, system: System) -> float:

@@ -29,7 +29,7 @@ IN_REGISTERS = 12  # coordinates summed at a time; more of them spill
 SCALAR_LANES = 32  # fewer columns than this do not fill the SIMD lanes
 TASKS = 64  # wanted at least, when there are rows enough
 WORTH_A_THREAD = 2_000_000  # multiply-adds
-PRODUCT_BLOCKS = 16  # at most
+PRODUCT_BLOCKS, BLOCK_SIDE = 8, 64  # of a matrix product: at most so many, at least so wide
 DOT = scalar.DOT
 
 _compile = njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
@@ -92,7 +92,7 @@ def occupied_cells(q, delta):
 def matmul(a, b):
     """a @ b with the same bits for any number of threads, once `limit_blas_threads` has been called."""
     M, N = len(a), b.shape[1]
-    blocks = min(PRODUCT_BLOCKS, M * N * len(b) // WORTH_A_THREAD, max(M, N))
+    blocks = min(PRODUCT_BLOCKS, M * N * len(b) // WORTH_A_THREAD, max(M, N) // BLOCK_SIDE)
     if blocks < 2:
         return np.matmul(a, b)
     out = np.empty((M, N), np.result_type(a, b))

@@ -129,7 +129,7 @@ def with_threads():
 
 @pytest.mark.parametrize("metric", ["l1", "reciprocal"])
 def test_bits_do_not_depend_on_threads(with_threads, metric):
-    arrays = particles(3, 203, 517, 2, np.float32)
+    arrays = particles(20, 203, 517, 2, np.float32)
     one, two = (with_threads(n, lambda: everything(cpu, metric, *arrays)) for n in (1, 2))
     for x, y in zip(one, two):
         np.testing.assert_array_equal(x, y)
