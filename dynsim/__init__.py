@@ -1,6 +1,6 @@
 """dynsim: a neural network as a cloud of interacting particles (the DyN system of Pei & Wang, ICML 2023).
 
-    from dynsim import Scenario, Simulation, DynClassifier
+from dynsim import Scenario, Simulation, DynClassifier
 """
 
 from __future__ import annotations

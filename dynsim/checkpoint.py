@@ -59,7 +59,9 @@ def load(path: Path, simulation: Simulation) -> float:
         raise FileFormatError("not a readable checkpoint", where=str(path), given=str(error)) from None
     if notes.get("schema") != SCHEMA or notes.get("sha256") != digest(arrays):
         raise FileFormatError(
-            "the checkpoint is damaged or of another version", where=str(path), hint="use the .prev file beside it"
+            "the checkpoint is damaged or of another version",
+            where=str(path),
+            hint="use the .prev file beside it",
         )
     if notes["scenario"] != fingerprint(simulation.scenario):
         raise FileFormatError(
@@ -89,7 +91,7 @@ def _system(graph: Graph, arrays: dict[str, np.ndarray], notes: dict[str, Any]) 
 def metadata(raw: bytes) -> dict[str, str]:
     """The notes in a safetensors header."""
     length = int.from_bytes(raw[:8], "little")
-    return json.loads(raw[8 : 8 + length])["_metadata__"]
+    return json.loads(raw[8 : 8 + length])["__metadata__"]
 
 
 def digest(arrays: dict[str, np.ndarray]) -> str:

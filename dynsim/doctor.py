@@ -17,7 +17,13 @@ from dynsim.kernels.load import available, load, thread_count
 from dynsim.runs import version_of
 from dynsim.shipped import data_folder, scenario_folder
 
-OPTIONAL = {"torch": "torch", "onnx": "onnx", "onnxruntime": "onnxruntime", "cupy": "cupy", "MDAnalysis": "MDAnalysis"}
+OPTIONAL = {
+    "torch": "torch",
+    "onnx": "onnx",
+    "onnxruntime": "onnxruntime",
+    "cupy": "cupy",
+    "MDAnalysis": "MDAnalysis",
+}
 
 
 def examine() -> dict[str, dict[str, Any]]:

@@ -66,7 +66,12 @@ class Progress:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
         from rich.progress import Progress as Bar
 
-        columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[numbers]}"))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[numbers]}"),
+        )
         self._bar = Bar(*columns, console=Console(stderr=True))
         self._bar.start()
         self._task = self._bar.add_task(name, total=total, completed=done, numbers="")

@@ -1,11 +1,11 @@
 """The run folder: what a run leaves behind, how it is continued and read again.
 
-    scenario.toml      resolved: every default spelled out
-    summary.json       the final numbers; its presence says that the run is complete
-    log.txt            what happened when
-    trajectory.h5      frames and observables (H5MD)
-    checkpoints/       latest.safetensors, the whole state
-    model.safetensors  the classifier
+scenario.toml      resolved: every default spelled out
+summary.json       the final numbers; its presence says that the run is complete
+log.txt            what happened when
+trajectory.h5      frames and observables (H5MD)
+checkpoints/       latest.safetensors, the whole state
+model.safetensors  the classifier
 """
 
 from __future__ import annotations
@@ -55,9 +55,7 @@ class Interrupted(DynsimError):
 
     def __init__(self, number: int, folder: Path) -> None:
         self.number = number
-        super().__init__(
-            f"stopped by {signal.Signals(number).name}", where=str(folder), hint=f"dynsim resume {folder}"
-        )
+        super().__init__(f"stopped by {signal.Signals(number).name}", where=str(folder), hint=f"dynsim resume {folder}")
 
 
 @dataclass(frozen=True)
@@ -82,12 +80,8 @@ class RunFolder:
     def create(cls, out: str | Path | None, name: str) -> RunFolder:
         """A new folder: `out`, or runs/NAME, runs/NAME-2, ...; an existing one is refused."""
         path = Path(out) if out is not None else _free_folder(name)
-        try:
-            (path / "checkpoints").mkdir(parents=True)
-        except FileExistsError:
-            raise RunFolderError(
-                "exists already", where=str(path), hint=f"another --out, or: dynsim resume {path}"
-            ) from None
+        refuse_existing(path)
+        (path / "checkpoints").mkdir(parents=True)
         return cls(path)
 
     def __truediv__(self, name: str | Path) -> Path:
@@ -114,6 +108,12 @@ class RunFolder:
             f.write(f"{datetime.now().isoformat(timespec='seconds')}  {line}\n")
 
 
+def refuse_existing(path: Path) -> None:
+    """Raises RunFolderError where something is in the way."""
+    if path.exists():
+        raise RunFolderError("exists already", where=str(path), hint=f"another --out, or: dynsim resume {path}")
+
+
 def _free_folder(name: str) -> Path:
     k, path = 1, Path("runs") / name
     while path.exists():
@@ -124,7 +124,11 @@ def _free_folder(name: str) -> Path:
 
 def smoke(scenario: Scenario) -> Scenario:
     """The same scenario capped to a few seconds: 30 steps, a frame every 10, at most 2000 training images."""
-    cap: dict[str, Any] = {"run.steps": min(scenario.run.steps or 30, 30), "record.every": 10, "run.stop": {"time": 5.0}}
+    cap: dict[str, Any] = {
+        "run.steps": min(scenario.run.steps or 30, 30),
+        "record.every": 10,
+        "run.stop": {"time": 5.0},
+    }
     if scenario.field.dataset in ("mnist", "fashion-mnist"):
         cap["field.samples"] = min(scenario.field.samples or 2000, 2000)
     return scenario.changed(**cap)
@@ -137,6 +141,8 @@ def run(scenario: Scenario, out: str | Path | None = None, progress: Progress | 
     """
     progress = progress or Progress(quiet=True)
     started = perf_counter()
+    if out is not None:
+        refuse_existing(Path(out))
     simulation = _prepare(scenario, progress)
     folder = RunFolder.create(out, scenario.name)
     (folder / SCENARIO).write_text(_portable(scenario).to_toml(), encoding="utf-8")
@@ -175,12 +181,10 @@ def resume(path: str | Path, settings: Iterable[str] = (), progress: Progress | 
 
 
 def _portable(scenario: Scenario) -> Scenario:
-    """Relative paths of data are made absolute: the run folder is another place than the scenario's."""
-    changes = {}
-    for key, value in (("field.dataset", scenario.field.dataset), ("field.target", scenario.field.target)):
-        if isinstance(value, str) and scenario.folder is not None and (scenario.folder / value).is_file():
-            changes[key] = str((scenario.folder / value).resolve())
-    return scenario.changed(**changes) if changes else scenario
+    """Paths of data are made absolute: the run folder is another place than the scenario's."""
+    named = {"field.dataset": scenario.field.dataset, "field.target": scenario.field.target}
+    files = {k: v for k, v in named.items() if isinstance(v, str) and v and scenario.located(v).is_file()}
+    return scenario.changed(**{k: str(scenario.located(v)) for k, v in files.items()})
 
 
 def _prepare(scenario: Scenario, progress: Progress) -> Simulation:
@@ -213,11 +217,13 @@ def _drive(simulation: Simulation, folder: RunFolder, progress: Progress, starte
                 scalars = frame.scalars
             progress.update(simulation.system.step, simulation.total_steps, scalars)
             if stop or perf_counter() - last_save > simulation.scenario.run.checkpoint:
+                writer.flush()
                 checkpoint.save(folder / CHECKPOINT, simulation, perf_counter() - started)
                 last_save = perf_counter()
             if stop:
                 folder.log(f"interrupted at step {simulation.system.step}")
                 raise Interrupted(stop[0], folder.path)
+        writer.flush()
         checkpoint.save(folder / CHECKPOINT, simulation, perf_counter() - started)
     rate = (simulation.system.step - first) / (perf_counter() - begun)
     folder.log(f"done at step {simulation.system.step}: {simulation.stopped or 'all steps done'}")

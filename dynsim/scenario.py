@@ -8,13 +8,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from dynsim import datasets
 from dynsim.dynamics.damping import LAWS
 from dynsim.dynamics.integrators import INTEGRATORS
-from dynsim.errors import DynsimError, OptionError, RunFolderError, ScenarioError, did_you_mean
+from dynsim.errors import DynsimError, OptionError, ScenarioError, did_you_mean
 from dynsim.fields.network import LOSSES
 from dynsim.kernels.load import DEVICES
 from dynsim.observables import named
@@ -91,7 +99,12 @@ class SystemSection(Section):
             _fail("reciprocal needs eps > 0", ("eps",), self.eps)
         for pair in self.links or []:
             if not all(0 <= k < len(self.layers) for k in pair):
-                _fail("a link names a layer that is not there", ("links",), pair, f"0 ... {len(self.layers) - 1}")
+                _fail(
+                    "a link names a layer that is not there",
+                    ("links",),
+                    pair,
+                    f"0 ... {len(self.layers) - 1}",
+                )
         return self
 
 
@@ -196,12 +209,12 @@ class Scenario(Section):
     `Scenario.load(path or shipped name)`, `Scenario.from_text(toml)`, `Scenario.model_validate(dict)`.
     """
 
+    name: str = Field("", description="of the run; default the file's name without its ending")
     system: SystemSection
     field: FieldSection
     dynamics: DynamicsSection = DynamicsSection()
     run: RunSection
     record: RecordSection = RecordSection()
-    _name: str = PrivateAttr("scenario")
     _about: str = PrivateAttr("")
     _folder: Path | None = PrivateAttr(None)
 
@@ -212,11 +225,6 @@ class Scenario(Section):
         if self.field.kind == "target" and "auto" in self.system.layers:
             _fail("a target field cannot size its layers", ("system", "layers"), self.system.layers)
         return self
-
-    @property
-    def name(self) -> str:
-        """The file's name without its ending."""
-        return self._name
 
     @property
     def about(self) -> str:
@@ -232,7 +240,7 @@ class Scenario(Section):
     def load(cls, source: str | Path, settings: Iterable[str] = ()) -> Scenario:
         """Read a TOML file, or a shipped scenario by its bare name, and apply `key=value` settings.
 
-        Raises ScenarioError with every problem at once, or RunFolderError where there is no such file.
+        Raises ScenarioError with every problem at once.
         """
         path = find(source)
         return cls.from_text(path.read_text(encoding="utf-8"), settings, where=str(source), path=path)
@@ -248,8 +256,8 @@ class Scenario(Section):
             raise ScenarioError("not valid TOML", where=where, given=str(error)) from None
         for setting in settings:
             _apply(raw, setting)
+        raw.setdefault("name", path.stem if path else "scenario")
         scenario = cls.from_dict(raw, where=where)
-        scenario._name = path.stem if path else "scenario"
         scenario._about = head_comment(text)
         scenario._folder = path.parent if path else None
         return scenario
@@ -270,8 +278,13 @@ class Scenario(Section):
         for key, value in settings.items():
             _set(raw, key, value)
         other = Scenario.from_dict(raw, where=self.name)
-        other._name, other._about, other._folder = self._name, self._about, self._folder
+        other._about, other._folder = self._about, self._folder
         return other
+
+    def located(self, file: str) -> Path:
+        """A file that the scenario names: relative to the scenario's own folder, or else to where we are."""
+        beside = (self.folder or Path()) / file
+        return beside.resolve() if beside.exists() else Path(file).resolve()
 
     def to_toml(self) -> str:
         """The resolved scenario with every default spelled out, under its head comment."""
@@ -287,7 +300,7 @@ def find(source: str | Path) -> Path:
     shipped = {p.stem: p for p in sorted(scenario_folder().glob("*.toml"))}
     if str(source) in shipped:
         return shipped[str(source)]
-    raise RunFolderError(
+    raise ScenarioError(
         "no such scenario",
         where=str(source),
         allowed=f"a TOML file or one of {', '.join(shipped)}",
@@ -379,5 +392,3 @@ def _set(raw: dict[str, Any], key: str, value: Any) -> None:
         table.pop(last, None)
     else:
         table[last] = value
-
-

@@ -1,8 +1,8 @@
 """The one loop: from a scenario to frames.
 
-    simulation = Simulation(Scenario.load("moons"))
-    for frame in simulation:
-        print(frame.step, frame.scalars["loss"])
+simulation = Simulation(Scenario.load("moons"))
+for frame in simulation:
+    print(frame.step, frame.scalars["loss"])
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 import psutil
 
 from dynsim import datasets
+from dynsim.datafiles import read_matrix
 from dynsim.dynamics.damping import DampingLaw, Friction, LagrangianDamping, SignalDamping, friction_rate
 from dynsim.dynamics.integrators import Motion, integrator, kinetic_energy
 from dynsim.dynamics.speed_limit import SpeedLimit
@@ -104,8 +104,9 @@ class Simulation:
         if field.kind != "network":
             return None
         if dataset is None:
-            name = _resolve(field.dataset, self.scenario.folder)
-            dataset = datasets.load(name, seed=run.seed, samples=field.samples)
+            name = field.dataset
+            source = name if name in datasets.NAMES else self.scenario.located(name)
+            dataset = datasets.load(source, seed=run.seed, samples=field.samples)
         return LearningData.of(
             dataset, validation=field.validation, centre=field.centre, seed=run.seed, dtype=run.dtype
         )
@@ -140,9 +141,7 @@ class Simulation:
         """std(phi) at the start: that of the target, or 1 / sqrt(3 fan_in)."""
         if isinstance(self.field, TargetField):
             return {self.graph.links[0].name: float(self.field.target.std()) or 1.0}
-        fan_in = {
-            n: sum(self.graph.shape(k)[0] for k in links) for n, links in self.graph.incoming.items() if links
-        }
+        fan_in = {n: sum(self.graph.shape(k)[0] for k in links) for n, links in self.graph.incoming.items() if links}
         return {k.name: 1 / math.sqrt(3 * fan_in[k.target]) for k in self.graph.links}
 
     def _initial_velocities(self, v: Groups) -> Groups:
@@ -389,7 +388,7 @@ def target_matrix(scenario: Scenario, graph: Graph) -> np.ndarray:
     if given == "normal":
         return random(scenario.run.seed, "target").standard_normal(shape)
     if isinstance(given, str):
-        return datasets.load_matrix(_resolve(given, scenario.folder))
+        return read_matrix(scenario.located(given))
     return _given(given, np.empty(shape), "field.target")
 
 
@@ -415,14 +414,6 @@ def _given(value: Any, like: np.ndarray, where: str) -> np.ndarray:
     if a.shape != like.shape or not np.isfinite(a).all():
         raise DataError("wrong shape or not finite", where=where, given=a.shape, allowed=str(like.shape))
     return a
-
-
-def _resolve(name: str, folder: Path | None) -> str:
-    """A path in a scenario starts at the scenario's folder; names of datasets stay as they are."""
-    if name in datasets.NAMES or folder is None or Path(name).exists():
-        return name
-    beside = folder / name
-    return str(beside) if beside.exists() else name
 
 
 def memory_estimate(scenario: Scenario, layers: list[int]) -> int:

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dynsim import datasets, shipped
+from dynsim import datafiles, datasets, shipped
 from dynsim.datasets import NAMES, describe, load, read_idx
 from dynsim.errors import DataError, OptionError
 
@@ -382,7 +382,7 @@ def npy(array, shape=None, descr=None):
 
 def test_npz_zip_bomb_is_refused_by_its_directory(tmp_path, monkeypatch):
     path = write_members(tmp_path / "bomb.npz", X=npy(np.zeros((2000, 100))), y=npy(Y))
-    monkeypatch.setattr(datasets, "LIMIT_BYTES", 10**6)
+    monkeypatch.setattr(datafiles, "LIMIT_BYTES", 10**6)
     with pytest.raises(DataError, match=r"too large\n.*\n.*at most 1000000 bytes"):
         load(path)
 

@@ -26,7 +26,14 @@ def final_table(folder: RunFolder) -> None:
     console = Console()
     table = Table(title=f"{summary['scenario']}: {summary['steps']} steps, {summary['stopped']}", title_justify="left")
     classifier = summary["final"]["test_accuracy"] is not None
-    for name in ("", "test accuracy" if classifier else "relative error", "parameters", "bytes", "MACs", "time"):
+    for name in (
+        "",
+        "test accuracy" if classifier else "relative error",
+        "parameters",
+        "bytes",
+        "MACs",
+        "time",
+    ):
         table.add_column(name, justify="left" if not name else "right")
     table.add_row("DyN", *_row(summary))
     if "twin" in summary:
@@ -34,7 +41,7 @@ def final_table(folder: RunFolder) -> None:
     console.print(table)
     path = shlex.quote(str(folder.path))
     console.print("Next:", highlight=False)
-    for command in _next_commands(path, classifier):
+    for command in _next_commands(path, classifier, folder.scenario):
         console.print(f"  {command}", highlight=False, soft_wrap=True, markup=False)
 
 
@@ -51,10 +58,13 @@ def _row(summary: dict[str, Any]) -> list[str]:
     ]
 
 
-def _next_commands(path: str, classifier: bool) -> list[str]:
+def _next_commands(path: str, classifier: bool, scenario: Scenario) -> list[str]:
+    length = "epochs" if scenario.run.epochs else "steps"
+    longer = 2 * (scenario.run.epochs or scenario.run.steps or 1)
     commands = [f"dynsim info {path}"]
     if classifier:
-        commands += [f"dynsim evaluate {path}", f"dynsim resume {path} --set run.epochs=20"]
+        commands.append(f"dynsim evaluate {path}")
+    commands.append(f"dynsim resume {path} --set run.{length}={longer}")
     return [*commands, f"dynsim cite {path}", "dynsim scenarios"]
 
 
@@ -79,7 +89,11 @@ def _describe_run(folder: RunFolder) -> dict[str, Any]:
     if summary is None:
         lines["state"] = "unfinished" + (", has a checkpoint" if (folder / CHECKPOINT).is_file() else "")
     else:
-        lines |= {"state": summary["stopped"], "steps": summary["steps"], "wall seconds": round(summary["wall_s"], 1)}
+        lines |= {
+            "state": summary["stopped"],
+            "steps": summary["steps"],
+            "wall seconds": round(summary["wall_s"], 1),
+        }
         lines |= {k.replace("_", " "): v for k, v in summary["final"].items() if v is not None}
         lines |= {"parameters": summary["parameters"], "bytes": summary["bytes"], "macs": summary["macs"]}
     if (folder / TRAJECTORY).is_file():

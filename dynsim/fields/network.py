@@ -162,7 +162,5 @@ def _rms(signal: np.ndarray) -> np.ndarray:
 def predict_logits(system: System, weights: dict[str, Weights], x: np.ndarray, chunk: int = 4096) -> np.ndarray:
     """(n, classes) received signals of the output for scaled inputs (n, N_in), in bounded memory."""
     out, bias = system.graph.output.name, biases(system)
-    parts = [
-        forward(system.graph, weights, bias, x[i : i + chunk])[0][out] for i in range(0, len(x), chunk)
-    ]
+    parts = [forward(system.graph, weights, bias, x[i : i + chunk])[0][out] for i in range(0, len(x), chunk)]
     return np.concatenate(parts) if parts else np.empty((0, system.graph.output.size), x.dtype)

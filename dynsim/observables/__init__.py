@@ -3,4 +3,15 @@
 from dynsim.observables import energy, entropy, learning, particles, workload
 from dynsim.observables.base import OBSERVABLES, Snapshot, find, measure, named
 
-__all__ = ["OBSERVABLES", "Snapshot", "energy", "entropy", "find", "learning", "measure", "named", "particles", "workload"]
+__all__ = [
+    "OBSERVABLES",
+    "Snapshot",
+    "energy",
+    "entropy",
+    "find",
+    "learning",
+    "measure",
+    "named",
+    "particles",
+    "workload",
+]

@@ -23,7 +23,7 @@ def structural_entropy(kernels, q: np.ndarray, delta: float) -> float:
 
 def relative_entropy(kernels, q: np.ndarray, delta: float) -> float:
     """psi / log n, in [0, 1]; 0 for a single point."""
-    return structural_entropy(kernels, q, delta) / math.log(len(q)) if len(q) > 1 else 0.0
+    return min(1.0, structural_entropy(kernels, q, delta) / math.log(len(q))) if len(q) > 1 else 0.0
 
 
 @observable
@@ -36,8 +36,7 @@ class Entropy:
     def compute(self, snapshot: Snapshot) -> dict[str, float]:
         system, kernels = snapshot.system, snapshot.kernels
         parts = {
-            s.name: system.x[f"q:{s.name}"].reshape(-1, system.graph.dim)
-            for s in system.graph.particle_subsystems
+            s.name: system.x[f"q:{s.name}"].reshape(-1, system.graph.dim) for s in system.graph.particle_subsystems
         }
         if not parts:
             return {}

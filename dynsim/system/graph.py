@@ -108,9 +108,7 @@ class Graph:
     def particle_subsystems(self) -> tuple[Subsystem, ...]:
         """Those that have coordinates: at least one of their links computes path integrals."""
         return tuple(
-            s
-            for s in self.subsystems
-            if any(k.kind.particles for k in self.incoming[s.name] + self.outgoing[s.name])
+            s for s in self.subsystems if any(k.kind.particles for k in self.incoming[s.name] + self.outgoing[s.name])
         )
 
     @property

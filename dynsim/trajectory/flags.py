@@ -64,9 +64,7 @@ def clear(path: str | Path) -> bool:
         return False
     size = os.path.getsize(path)
     if size < superblock.end:
-        raise FileFormatError(
-            "truncated", where=str(path), given=f"{size} bytes", allowed=f"{superblock.end} bytes"
-        )
+        raise FileFormatError("truncated", where=str(path), given=f"{size} bytes", allowed=f"{superblock.end} bytes")
     with open(path, "r+b") as file:
         # A kill can leave data behind the recorded end; a later writer must not put its own there.
         file.write(superblock.closed(size))

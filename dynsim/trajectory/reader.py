@@ -167,9 +167,7 @@ class Trajectory:
             return chunk[first : first + stop - start]
 
     def _damaged(self, error: BaseException) -> FileFormatError:
-        return FileFormatError(
-            "damaged", where=str(self.path), given=str(error), hint="earlier frames may be sound"
-        )
+        return FileFormatError("damaged", where=str(self.path), given=str(error), hint="earlier frames may be sound")
 
     def _since_last(self, i: int, table: Series) -> slice:
         start = np.searchsorted(table["step"], self.steps[i - 1], "right") if i else 0

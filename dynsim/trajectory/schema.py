@@ -189,9 +189,7 @@ def columns(file: h5py.File) -> Columns:
 
 def read_cast(file: h5py.File) -> Cast:
     """The Cast that `create` was given. Raises FileFormatError naming what is missing."""
-    static = {
-        name: need(file, f"{GROUP}/dyn_{name}") for name in ("subsystem", "index", "copy", "projection")
-    }
+    static = {name: need(file, f"{GROUP}/dyn_{name}") for name in ("subsystem", "index", "copy", "projection")}
     names = static["subsystem"].attrs.get("names", ())
     return Cast(
         subsystems=tuple(name.decode() for name in names),
