@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from dynsim.datasets import Dataset
     from dynsim.errors import DynsimError
     from dynsim.frame import Cast, Frame
-    from dynsim.runs import RunFolder, resume, run
+    from dynsim.runfolder import RunFolder
+    from dynsim.runs import resume, run
     from dynsim.scenario import Scenario
     from dynsim.simulation import Simulation
     from dynsim.system.graph import Graph, Link, Subsystem, System
@@ -31,7 +32,7 @@ _HOME = {
     "Graph": "dynsim.system.graph",
     "Link": "dynsim.system.graph",
     "Model": "dynsim.backend.inference",
-    "RunFolder": "dynsim.runs",
+    "RunFolder": "dynsim.runfolder",
     "Scenario": "dynsim.scenario",
     "Simulation": "dynsim.simulation",
     "Subsystem": "dynsim.system.graph",
@@ -42,7 +43,7 @@ _HOME = {
     "run": "dynsim.runs",
     "save_model": "dynsim.backend.formats",
 }
-__all__ = [*sorted(_HOME), "__version__"]  # noqa: PLE0604
+__all__ = [*sorted(_HOME), "__version__"]
 
 
 def __getattr__(name: str) -> Any:

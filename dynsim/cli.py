@@ -149,7 +149,7 @@ def doctor(as_json: AsJson = False) -> None:
 def cite(folder: Folder) -> None:
     """BibTeX of what a run built on."""
     from dynsim.references import BIBTEX, used_by
-    from dynsim.runs import RunFolder
+    from dynsim.runfolder import RunFolder
 
     s = RunFolder.open(folder).scenario
     keys = used_by(s.field.dataset, s.dynamics.integrator, s.system.metric, s.run.twin is not None)

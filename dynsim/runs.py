@@ -1,12 +1,4 @@
-"""The run folder: what a run leaves behind, how it is continued and read again.
-
-scenario.toml      resolved: every default spelled out
-summary.json       the final numbers; its presence says that the run is complete
-log.txt            what happened when
-trajectory.h5      frames and observables (H5MD)
-checkpoints/       latest.safetensors, the whole state
-model.safetensors  the classifier
-"""
+"""Running: a scenario becomes a run folder, and a run folder goes on."""
 
 from __future__ import annotations
 
@@ -16,8 +8,7 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
@@ -27,27 +18,19 @@ import numpy as np
 
 from dynsim import checkpoint
 from dynsim.backend.cost import cost
-from dynsim.backend.formats import load_model, save_model
+from dynsim.backend.formats import save_model
 from dynsim.backend.inference import Model
 from dynsim.backend.rivals import dense_twin
-from dynsim.errors import DynsimError, RunFolderError
+from dynsim.errors import DynsimError
 from dynsim.fields.target import TargetField
 from dynsim.kernels.load import compile_for, thread_count
 from dynsim.progress import Progress
+from dynsim.runfolder import CHECKPOINT, MODEL, SCENARIO, SUMMARY, TRAJECTORY, RunFolder, refuse_existing
 from dynsim.scenario import Scenario
 from dynsim.signals import all_weights
 from dynsim.simulation import Simulation
 from dynsim.system.graph import parameters
 from dynsim.trajectory.writer import TrajectoryWriter
-
-SUMMARY, SCENARIO, LOG, TRAJECTORY, MODEL = (
-    "summary.json",
-    "scenario.toml",
-    "log.txt",
-    "trajectory.h5",
-    "model.safetensors",
-)
-CHECKPOINT = Path("checkpoints") / "latest.safetensors"
 
 
 class Interrupted(DynsimError):
@@ -56,70 +39,6 @@ class Interrupted(DynsimError):
     def __init__(self, number: int, folder: Path) -> None:
         self.number = number
         super().__init__(f"stopped by {signal.Signals(number).name}", where=str(folder), hint=f"dynsim resume {folder}")
-
-
-@dataclass(frozen=True)
-class RunFolder:
-    """Paths and contents of a run folder."""
-
-    path: Path
-
-    @classmethod
-    def open(cls, path: str | Path) -> RunFolder:
-        """An existing run folder; raises RunFolderError for anything else."""
-        path = Path(path)
-        if not (path / SCENARIO).is_file():
-            raise RunFolderError(
-                "not a run folder" if path.exists() else "no such folder",
-                where=str(path),
-                allowed=f"a folder with {SCENARIO}, as dynsim run leaves it",
-            )
-        return cls(path)
-
-    @classmethod
-    def create(cls, out: str | Path | None, name: str) -> RunFolder:
-        """A new folder: `out`, or runs/NAME, runs/NAME-2, ...; an existing one is refused."""
-        path = Path(out) if out is not None else _free_folder(name)
-        refuse_existing(path)
-        (path / "checkpoints").mkdir(parents=True)
-        return cls(path)
-
-    def __truediv__(self, name: str | Path) -> Path:
-        return self.path / name
-
-    @property
-    def scenario(self) -> Scenario:
-        return Scenario.load(self / SCENARIO)
-
-    @property
-    def summary(self) -> dict[str, Any] | None:
-        """The final numbers, or None for an unfinished run."""
-        file = self / SUMMARY
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-
-    @property
-    def model(self) -> Model:
-        if not (self / MODEL).is_file():
-            raise RunFolderError("holds no classifier yet", where=str(self.path), hint=f"dynsim resume {self.path}")
-        return load_model(self / MODEL)
-
-    def log(self, line: str) -> None:
-        with open(self / LOG, "a", encoding="utf-8") as f:
-            f.write(f"{datetime.now().isoformat(timespec='seconds')}  {line}\n")
-
-
-def refuse_existing(path: Path) -> None:
-    """Raises RunFolderError where something is in the way."""
-    if path.exists():
-        raise RunFolderError("exists already", where=str(path), hint=f"another --out, or: dynsim resume {path}")
-
-
-def _free_folder(name: str) -> Path:
-    k, path = 1, Path("runs") / name
-    while path.exists():
-        k += 1
-        path = Path("runs") / f"{name}-{k}"
-    return path
 
 
 def smoke(scenario: Scenario) -> Scenario:

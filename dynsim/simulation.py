@@ -442,9 +442,9 @@ def check_memory(scenario: Scenario, layers: list[int]) -> None:
 
 def check_finite(system: System, response: Response) -> None:
     """Raises DivergenceError that names the particle and the link where a number is not finite or runs away."""
-    if math.isfinite(response.loss) and math.isfinite(kinetic_energy(system)):
-        if all(np.abs(a).max(initial=0) < RUNAWAY for a in system.x.values()):
-            return
+    calm = math.isfinite(response.loss) and math.isfinite(kinetic_energy(system))
+    if calm and all(np.abs(a).max(initial=0) < RUNAWAY for a in system.x.values()):
+        return
     hint = "a smaller dynamics.dt or dynamics.eta, dynamics.limit = true, or float64"
     for what, groups in (("position", system.x), ("velocity", system.v), ("force", system.force)):
         for key, a in groups.items():

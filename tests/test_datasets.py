@@ -53,9 +53,7 @@ def test_mnist_has_its_known_shape_counts_and_units(mnist):
     assert (mnist.input_shape, mnist.classes) == ((28, 28), tuple(range(10)))
     counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     np.testing.assert_array_equal(np.bincount(mnist.y_train), counts)
-    np.testing.assert_array_equal(
-        np.bincount(mnist.y_test), [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
-    )
+    np.testing.assert_array_equal(np.bincount(mnist.y_test), [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009])
     # The mean and deviation that everybody normalises MNIST with.
     assert mnist.X_train.mean(dtype=np.float64) == pytest.approx(0.1307, abs=5e-5)
     assert mnist.X_train.std(dtype=np.float64) == pytest.approx(0.3081, abs=5e-5)

@@ -11,8 +11,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from dynsim.backend.formats import load_model
 from dynsim.backend.inference import Model
 from dynsim.datasets import Dataset
+from dynsim.runfolder import RunFolder
 from dynsim.scenario import Scenario
 from dynsim.simulation import Simulation
 
@@ -76,10 +78,8 @@ class DynClassifier(ClassifierMixin, BaseEstimator):
     @classmethod
     def from_run(cls, folder: Any) -> DynClassifier:
         """The classifier of a run folder."""
-        from dynsim.runs import RunFolder
-
         run = RunFolder.open(folder)
-        return cls._fitted(run.scenario, run.model, (run.summary or {}).get("steps", 0))
+        return cls._fitted(run.scenario, load_model(run.model), (run.summary or {}).get("steps", 0))
 
     @classmethod
     def _fitted(cls, scenario: Scenario, model: Model, steps: int) -> DynClassifier:

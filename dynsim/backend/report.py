@@ -15,7 +15,7 @@ from dynsim import datasets
 from dynsim.backend.cost import cost
 from dynsim.backend.formats import load_model
 from dynsim.errors import FileFormatError
-from dynsim.runs import CHECKPOINT, MODEL, TRAJECTORY, RunFolder
+from dynsim.runfolder import CHECKPOINT, MODEL, TRAJECTORY, RunFolder
 from dynsim.scenario import Scenario
 from dynsim.trajectory.reader import Trajectory
 
@@ -152,7 +152,7 @@ def _scenario_lines(s: Scenario) -> dict[str, Any]:
 def evaluate_run(path: Path) -> dict[str, Any]:
     """Test accuracy, confusion matrix (true, predicted) and inference time of a run's classifier."""
     folder = RunFolder.open(path)
-    model, s = folder.model, folder.scenario
+    model, s = load_model(folder.model), folder.scenario
     data = datasets.load(s.field.dataset, seed=s.run.seed, samples=s.field.samples)
     model.logits(data.X_test[:1])  # compiles
     started = perf_counter()

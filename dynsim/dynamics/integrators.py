@@ -135,12 +135,11 @@ class Leapfrog:
 
     def step(self, system: System, motion: Motion) -> tuple[System, Response]:
         half = 0.5 * motion.dt
-        if not system.force:
+        received = {k.split(":", 1)[1]: a for k, a in system.memory.items() if k.startswith("received:")}
+        if not received:
             force, response = motion.push(system, system.step)
             received = response.received
             system = system.replace(force=force)
-        else:
-            received = {k.split(":", 1)[1]: a for k, a in system.memory.items() if k.startswith("received:")}
         system = motion.kick(motion.damp(system, received, half), half)
         system = motion.drift(motion.bound(system))
         force, response = motion.push(system, system.step + 1)

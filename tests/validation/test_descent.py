@@ -5,7 +5,6 @@ import pytest
 from worlds import METRICS, march, motion, network_world, target_world
 
 from dynsim.dynamics.integrators import Flow, Motion
-from dynsim.forces import Response
 from dynsim.kernels import reference
 from dynsim.signals import all_weights
 
@@ -55,11 +54,9 @@ def test_printed_eq6_climbs_where_the_corrected_form_descends(kernels, metric, p
     for seed in SEEDS:
         system, field = target_world(metric, seed, ("q", "mu"), speed=0.0, eps=0.0)
         system = system.replace(x=system.x | {"gain:a>b": np.ones((1, 1))})
-        for build, sign in (
-            (lambda: motion(kernels, field, dt=0.02), -1),
-            (lambda: printed_motion(kernels, field, p, 0.02), 1),
-        ):
-            losses = [response.loss for _, response in march(system, Flow(), build(), 25)]
+        corrected, printed = motion(kernels, field, dt=0.02), printed_motion(kernels, field, p, 0.02)
+        for world, sign in ((corrected, -1), (printed, 1)):
+            losses = [response.loss for _, response in march(system, Flow(), world, 25)]
             assert (sign * np.diff(losses) > 0).all()
 
 

@@ -40,27 +40,50 @@ def assert_unharmed(simulation, before, step):
 
 @pytest.mark.parametrize("integrator", ["kick-drift", "flow", "leapfrog"])
 def test_blow_up_is_reported_and_undone(device, integrator):
-    simulation = Simulation(Scenario.from_text(NETWORK.format(device=device), [f'dynamics.integrator="{integrator}"']))
-    with pytest.raises(DivergenceError) as caught:
-        while True:
-            before, step = state_of(simulation.system), simulation.system.step
+    simulation = Simulation(
+        Scenario.from_text(NETWORK.format(device=device), [f'dynamics.integrator="{integrator}"'])
+    )
+    trail = []
+
+    def run():
+        while not simulation.done:
+            trail.append(state_of(simulation.system))
             simulation.step()
-    assert_unharmed(simulation, before, step)
-    assert all(np.isfinite(a).all() for a in before.values())
-    assert f"step {step + 1}" in str(caught.value)
+
+    with pytest.raises(DivergenceError) as caught:
+        run()
+    assert_unharmed(simulation, trail[-1], len(trail) - 1)
+    assert all(np.isfinite(a).all() for a in trail[-1].values())
+    assert f"step {len(trail)}" in str(caught.value)
     assert "dynamics.dt" in caught.value.hint
 
 
-@pytest.mark.parametrize("bad", [np.inf, np.nan, 2e6])
-def test_the_particle_and_its_links_are_named(device, bad):
+def broken(device, part, bad):
+    """A simulation after one step, with one coordinate or velocity component of one hidden particle overwritten."""
     simulation = Simulation(Scenario.from_text(NETWORK.format(device=device), ["dynamics.dt=1e-3"]))
     simulation.step()
-    q = simulation.system.x["q:hidden"].copy()
-    q[1, 5, 2] = bad
-    simulation.system = simulation.system.replace(x=simulation.system.x | {"q:hidden": q})
+    groups = getattr(simulation.system, part)
+    a = groups["q:hidden"].copy()
+    a[1, 5, 2] = bad
+    simulation.system = simulation.system.replace(**{part: groups | {"q:hidden": a}})
+    return simulation
+
+
+@pytest.mark.parametrize(("part", "bad"), [("x", 2e6), ("v", np.inf), ("v", np.nan), ("v", 1e12)])
+def test_the_particle_and_its_links_are_named(device, part, bad):
+    simulation = broken(device, part, bad)
     before = state_of(simulation.system)
     with pytest.raises(DivergenceError) as caught:
         simulation.step()
-    assert "sub-model 5, copy 1 of 'hidden'" in str(caught.value)
-    assert "input>hidden, hidden>output" in str(caught.value)
+    assert "sub-model 5, copy 1 of 'hidden', links input>hidden, hidden>output" in caught.value.given
+    assert_unharmed(simulation, before, 1)
+
+
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+def test_a_position_that_is_no_number_does_not_go_unseen(device, bad):
+    """It reaches every particle within the step, so that any of them may be named."""
+    simulation = broken(device, "x", bad)
+    before = state_of(simulation.system)
+    with pytest.raises(DivergenceError, match=r"sub-model \d+, copy \d of '\w+', links \w+>\w+"):
+        simulation.step()
     assert_unharmed(simulation, before, 1)

@@ -1,7 +1,6 @@
 """Where runs end: stress falls until it stops a run; a confining well draws the cloud together."""
 
 import numpy as np
-import pytest
 
 from dynsim.observables.learning import relative_stress
 from dynsim.scenario import Scenario
@@ -56,16 +55,3 @@ def test_a_well_contracts_the_cloud(device):
     """Only that: whether structural entropy falls with it depends on delta, and is shown, not claimed."""
     free, mild, steep = (cloud_size(device, k) for k in (0.0, 0.1, 1.0))
     assert steep < 0.8 * mild < 0.8 * free
-
-
-@pytest.mark.parametrize("confinement", [0.0, 0.3])
-def test_equilibrium_is_where_no_particle_is_pushed(device, confinement):
-    simulation = Simulation(
-        Scenario.from_text(TARGET.format(device=device), [f"dynamics.confinement={confinement}", "run.steps=1500"])
-    )
-    first, _ = simulation.push(simulation.system, 0)
-    while not simulation.done:
-        simulation.step()
-    last, _ = simulation.push(simulation.system, 0)
-    for key, force in last.items():
-        assert np.abs(force).max() < 1e-3 * max(np.abs(f).max() for f in first.values()), key

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from worlds import METRICS, motion, network_world, pair_graph, moving, target_world
+from worlds import METRICS, motion, moving, network_world, pair_graph, target_world
 
 from dynsim.forces import Stress, link_forces
 from dynsim.signals import ACTIVATIONS, link_weights

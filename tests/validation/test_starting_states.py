@@ -9,9 +9,16 @@ from hypothesis import strategies as st
 from worlds import METRICS, pair_graph
 
 from dynsim.scenario import Scenario
+from dynsim.signals import all_weights
 from dynsim.simulation import Simulation
-from dynsim.system.graph import Graph, Link, Subsystem
-from dynsim.system.initialise import default_copies, initial_positions, masses, sphere_points, zero_sum_coefficients
+from dynsim.system.graph import Graph, Link, Subsystem, System
+from dynsim.system.initialise import (
+    default_copies,
+    initial_positions,
+    masses,
+    sphere_points,
+    zero_sum_coefficients,
+)
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -40,7 +47,10 @@ def test_a_single_copy_has_mu_one():
     np.testing.assert_array_equal(zero_sum_coefficients(np.random.default_rng(0), 1), [1.0])
 
 
-@given(st.lists(st.tuples(st.integers(1, 1000), st.integers(1, 1000)), min_size=1, max_size=4), st.integers(1, 64))
+@given(
+    st.lists(st.tuples(st.integers(1, 1000), st.integers(1, 1000)), min_size=1, max_size=4),
+    st.integers(1, 64),
+)
 def test_copies_follow_lemma_c2(sizes, dim):
     """H = max(2, ceil(M N / (d (M + N)))): the first number of copies with as many coordinates as weights, Eq. (19)."""
     copies = default_copies(sizes, dim)
@@ -58,14 +68,8 @@ def test_path_integrals_start_with_the_spread_asked_for(kernels, metric):
     graph = pair_graph(metric, 300, 40, copies=3)
     x = initial_positions(graph, kernels, 0, "float64", {"a>b": 1 / math.sqrt(3 * 300)})
     (link,) = graph.links
-    system = Simulation_state(graph, x)
-    assert kernels.path_integral(*system.link_arguments(link)).std() == pytest.approx(1 / math.sqrt(900), rel=1e-9)
-
-
-def Simulation_state(graph, x):
-    from dynsim.system.graph import System
-
-    return System(graph, x, {}, {}, {})
+    w = kernels.path_integral(*System(graph, x, {}, {}, {}).link_arguments(link))
+    assert w.std() == pytest.approx(1 / math.sqrt(900), rel=1e-9)
 
 
 def digits(device, metric):
@@ -93,16 +97,9 @@ def test_ten_classes_start_near_ln_10(device, metric):
     simulation = digits(device, metric)
     _, response = simulation.push(simulation.system, 0)
     assert response.loss == pytest.approx(math.log(10), abs=0.25)
+    weights = all_weights(simulation.kernels, simulation.system)
     for name, fan_in in (("input>hidden", 64), ("hidden>output", 32)):
-        link = next(k for k in simulation.graph.links if k.name == name)
-        spread = simulation_weights(simulation, link).std()
-        assert spread == pytest.approx(1 / math.sqrt(3 * fan_in), rel=0.1)
-
-
-def simulation_weights(simulation, link):
-    from dynsim.signals import link_weights
-
-    return link_weights(simulation.kernels, simulation.system, link).matrix()
+        assert weights[name].matrix().std() == pytest.approx(1 / math.sqrt(3 * fan_in), rel=0.1)
 
 
 def test_masses_of_l2_are_those_of_the_formula(kernels):

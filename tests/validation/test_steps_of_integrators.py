@@ -86,7 +86,11 @@ def test_adam_starts_afresh_at_a_learning_event(kernels):
 def moves(system, integrator, world, steps):
     """Yield (system before, system after, {q group: length of each particle's move})."""
     for after, _ in march(system, integrator, world, steps):
-        yield system, after, {k: np.linalg.norm(x - system.x[k], axis=-1) for k, x in coordinates(after.x).items()}
+        yield (
+            system,
+            after,
+            {k: np.linalg.norm(x - system.x[k], axis=-1) for k, x in coordinates(after.x).items()},
+        )
         system = after
 
 
@@ -95,7 +99,9 @@ ETA, SPAN = 0.03, 40
 
 @pytest.mark.parametrize("integrator", [KickDrift(), Flow(), Leapfrog()], ids=lambda i: i.name)
 @pytest.mark.parametrize(
-    ("rate", "warmup"), [(0.05, 0.0), (None, 0.0), (None, 0.25)], ids=["rate", "annealed", "warm-up and annealed"]
+    ("rate", "warmup"),
+    [(0.05, 0.0), (None, 0.0), (None, 0.25)],
+    ids=["rate", "annealed", "warm-up and annealed"],
 )
 def test_no_particle_outruns_the_limit(kernels, integrator, rate, warmup):
     """|v_i| dt <= eta exp(-Lambda_env tau); mu, gain and eps by their own relative limit."""

@@ -1,7 +1,6 @@
 """Path integrals do not change when all particles are moved, turned or renumbered together; mu enters linearly."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import DIM, EPS, METRICS
@@ -47,7 +46,8 @@ def test_rotation(kernels, seed, counts, metric):
     rng, q_a, q_b, mu, stress = cloud(seed, counts)
     turn, _ = np.linalg.qr(rng.standard_normal((DIM, DIM)))
     assert_close(
-        path_integral(kernels, metric, q_a @ turn, q_b @ turn, mu), path_integral(kernels, metric, q_a, q_b, mu)
+        path_integral(kernels, metric, q_a @ turn, q_b @ turn, mu),
+        path_integral(kernels, metric, q_a, q_b, mu),
     )
     on_a, on_b, *others = path_forces(kernels, metric, q_a, q_b, mu, stress)
     turned = path_forces(kernels, metric, q_a @ turn, q_b @ turn, mu, stress)
@@ -62,7 +62,9 @@ def test_renumbering(kernels, seed, counts, metric):
     rng, q_a, q_b, mu, stress = cloud(seed, counts)
     h, i, j = (rng.permutation(n) for n in counts)
     other = q_a[h][:, i], q_b[h][:, j], mu[h]
-    assert_close(path_integral(kernels, metric, *other), path_integral(kernels, metric, q_a, q_b, mu)[i][:, j])
+    assert_close(
+        path_integral(kernels, metric, *other), path_integral(kernels, metric, q_a, q_b, mu)[i][:, j]
+    )
     on_a, on_b, on_mu, *scalars = path_forces(kernels, metric, q_a, q_b, mu, stress)
     renumbered = path_forces(kernels, metric, *other, stress[i][:, j])
     for got, expected in zip(renumbered, (on_a[h][:, i], on_b[h][:, j], on_mu[h], *scalars), strict=True):

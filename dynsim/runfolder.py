@@ -1,0 +1,94 @@
+"""The run folder: what a run leaves behind, and where.
+
+scenario.toml      resolved: every default spelled out
+summary.json       the final numbers; its presence says that the run is complete
+log.txt            what happened when
+trajectory.h5      frames and observables (H5MD)
+checkpoints/       latest.safetensors, the whole state
+model.safetensors  the classifier
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from dynsim.errors import RunFolderError
+from dynsim.scenario import Scenario
+
+SUMMARY, SCENARIO, LOG, TRAJECTORY, MODEL = (
+    "summary.json",
+    "scenario.toml",
+    "log.txt",
+    "trajectory.h5",
+    "model.safetensors",
+)
+CHECKPOINT = Path("checkpoints") / "latest.safetensors"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths and contents of a run folder."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """An existing run folder; raises RunFolderError for anything else."""
+        path = Path(path)
+        if not (path / SCENARIO).is_file():
+            raise RunFolderError(
+                "not a run folder" if path.exists() else "no such folder",
+                where=str(path),
+                allowed=f"a folder with {SCENARIO}, as dynsim run leaves it",
+            )
+        return cls(path)
+
+    @classmethod
+    def create(cls, out: str | Path | None, name: str) -> RunFolder:
+        """A new folder: `out`, or runs/NAME, runs/NAME-2, ...; an existing one is refused."""
+        path = Path(out) if out is not None else _free_folder(name)
+        refuse_existing(path)
+        (path / "checkpoints").mkdir(parents=True)
+        return cls(path)
+
+    def __truediv__(self, name: str | Path) -> Path:
+        return self.path / name
+
+    @property
+    def scenario(self) -> Scenario:
+        return Scenario.load(self / SCENARIO)
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """The final numbers, or None for an unfinished run."""
+        file = self / SUMMARY
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+    @property
+    def model(self) -> Path:
+        """The model file; raises RunFolderError where the run has left none yet."""
+        if not (self / MODEL).is_file():
+            raise RunFolderError("holds no classifier yet", where=str(self.path), hint=f"dynsim resume {self.path}")
+        return self / MODEL
+
+    def log(self, line: str) -> None:
+        with open(self / LOG, "a", encoding="utf-8") as f:
+            f.write(f"{datetime.now().isoformat(timespec='seconds')}  {line}\n")
+
+
+def refuse_existing(path: Path) -> None:
+    """Raises RunFolderError where something is in the way."""
+    if path.exists():
+        raise RunFolderError("exists already", where=str(path), hint=f"another --out, or: dynsim resume {path}")
+
+
+def _free_folder(name: str) -> Path:
+    k, path = 1, Path("runs") / name
+    while path.exists():
+        k += 1
+        path = Path("runs") / f"{name}-{k}"
+    return path

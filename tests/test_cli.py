@@ -1,0 +1,178 @@
+"""The command line as a newcomer meets it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dynsim.cli import app, main
+
+COMMANDS = ("run", "resume", "scenarios", "info", "evaluate", "doctor", "cite")
+TINY = ["--set", "run.steps=6", "--set", "record.every=2", "--quiet"]
+
+
+def dynsim(*arguments, expect=0):
+    """stdout and stderr of `dynsim ...`, as a person's shell would run it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dynsim", *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    dynsim("run", "quickstart", "--out", out, *TINY)
+    return out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command):
+    result = CliRunner().invoke(app, [command, "--help"])
+    assert result.exit_code == 0
+    assert "Usage:" in result.output
+    assert len(result.output.splitlines()) > 5
+
+
+def test_a_run_leaves_its_folder(finished):
+    names = {p.relative_to(finished).as_posix() for p in finished.rglob("*") if p.is_file()}
+    assert names >= {
+        "scenario.toml",
+        "summary.json",
+        "log.txt",
+        "trajectory.h5",
+        "checkpoints/latest.safetensors",
+        "model.safetensors",
+    }
+    summary = json.loads((finished / "summary.json").read_text())
+    assert summary.keys() >= {
+        "scenario", "seed", "device", "versions", "steps", "wall_s", "steps_per_s", "final",
+        "parameters", "bytes", "macs", "observables",
+    }  # fmt: skip
+    assert summary["final"].keys() >= {"train_loss", "train_accuracy", "test_accuracy"}
+    assert summary["steps"] == 6
+
+
+def test_the_final_table_names_the_next_commands(tmp_path):
+    out = tmp_path / "r"
+    shown = dynsim("run", "quickstart", "--out", out, *TINY).stdout
+    for line in [s.strip() for s in shown.split("Next:")[1].splitlines() if s.strip()]:
+        words = line.split()
+        assert words[0] == "dynsim"
+        if words[1] != "resume":
+            dynsim(*words[1:])
+
+
+def test_an_existing_out_is_refused(finished):
+    before = (finished / "summary.json").read_text()
+    assert "exists already" in dynsim("run", "quickstart", "--out", finished, *TINY, expect=1).stderr
+    assert (finished / "summary.json").read_text() == before
+
+
+def test_three_errors_at_once_exit_2_and_write_nothing(tmp_path):
+    path = tmp_path / "bad.toml"
+    path.write_text('[system]\nlayers = [2, 3]\nmetrik = "l2"\n[field]\nbatch = 0\n[run]\nsteps = -1\n')
+    shown = dynsim("run", path, "--out", tmp_path / "out", expect=2).stderr
+    for key in ("system.metrik", "field.batch", "run.steps"):
+        assert key in shown
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_large_for_memory_is_refused_with_an_estimate(tmp_path):
+    big = ["--set", "system.layers=[1000000,1000000,10]", "--out", tmp_path / "big"]
+    assert "GiB needed" in dynsim("run", "quickstart", *big, expect=1).stderr
+    assert not (tmp_path / "big").exists()
+
+
+def test_a_missing_device_is_named(tmp_path):
+    shown = dynsim("run", "quickstart", "--device", "cuda", "--out", tmp_path / "r", expect=1).stderr
+    assert "CUDA" in shown
+    assert not (tmp_path / "r").exists()
+
+
+def test_info_of_run_trajectory_model_and_scenario(finished):
+    for path in (finished, finished / "trajectory.h5", finished / "model.safetensors", finished / "scenario.toml"):
+        assert json.loads(dynsim("info", path, "--json").stdout)
+    assert "particles" in dynsim("info", finished).stdout
+
+
+def test_evaluate_prints_json(finished):
+    result = json.loads(dynsim("evaluate", finished, "--json").stdout)
+    summary = json.loads((finished / "summary.json").read_text())
+    assert result["test_accuracy"] == pytest.approx(summary["final"]["test_accuracy"])
+    assert sum(map(sum, result["confusion"])) == result["samples"] == 360
+    assert result["inference_s"] > 0
+
+
+def test_cite_names_the_paper_and_the_data(finished):
+    shown = dynsim("cite", finished).stdout
+    assert "pei2023dynamics" in shown
+    assert "alpaydin1998digits" in shown
+
+
+def test_doctor_agrees_with_itself():
+    found = json.loads(dynsim("doctor", "--json").stdout)
+    assert found["devices"]["reference"] == "yes"
+    assert all("agrees" in v for k, v in found["kernels"].items() if k.startswith("cpu"))
+
+
+def test_scenarios_are_listed_with_a_line_each():
+    lines = dynsim("scenarios").stdout.splitlines()
+    assert {line.split()[0] for line in lines} >= {"quickstart", "mnist_mlp", "gas", "eq10_literal"}
+    assert all(len(line.split()) > 4 for line in lines)
+
+
+def test_resume_of_a_finished_run_says_so(finished):
+    assert "finished" in dynsim("resume", finished).stdout
+
+
+def test_wrong_folders_are_named(tmp_path):
+    for command in ("resume", "evaluate", "cite", "info"):
+        assert str(tmp_path) in dynsim(command, tmp_path, expect=1).stderr
+
+
+def test_a_signal_ends_cleanly_and_can_be_resumed(tmp_path):
+    out = tmp_path / "r"
+    arguments = ["run", "quickstart", "--out", str(out), "--set", "run.steps=100000", "--quiet"]
+    process = subprocess.Popen([sys.executable, "-m", "dynsim", *arguments], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (out / "trajectory.h5").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    _, shown = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, shown
+    assert "dynsim resume" in shown
+    assert (out / "checkpoints" / "latest.safetensors").exists()
+    dynsim("resume", out, "--set", "run.stop.time=0.2", "--quiet")
+    assert json.loads((out / "summary.json").read_text())["steps"] > 0
+
+
+def test_main_prints_our_errors_without_a_traceback(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["dynsim", "run", "nosuch"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    shown = capsys.readouterr().err
+    assert "no such scenario" in shown
+    assert "Traceback" not in shown
+
+
+def test_paths_of_a_scenario_start_at_its_folder(tmp_path):
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 3))
+    np.savez(tmp_path / "mine.npz", X=X, y=(X[:, 0] > 0).astype(int))
+    text = '[system]\nlayers = ["auto", 4, "auto"]\n[field]\ndataset = "mine.npz"\n[run]\nsteps = 4\n'
+    (tmp_path / "own.toml").write_text(text)
+    dynsim("run", tmp_path / "own.toml", "--out", tmp_path / "r", "-q")
+    assert Path(os.fspath(tmp_path / "mine.npz")).as_posix() in (tmp_path / "r" / "scenario.toml").read_text()
+    assert json.loads(dynsim("evaluate", tmp_path / "r", "--json").stdout)["samples"] == 12
