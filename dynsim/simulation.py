@@ -367,7 +367,8 @@ def build_graph(scenario: Scenario, layers: list[int]) -> Graph:
 def build_law(scenario: Scenario) -> DampingLaw:
     """The damping law with the scenario's numbers; constant friction is given as what a step keeps."""
     d = scenario.dynamics
-    order = d.order or (1.0 if d.law == "friction" else 0.5)
+    whole = d.law == "friction" or d.integrator == "eq10-literal"
+    order = d.order or (1.0 if whole else 0.5)
     rate = friction_rate(d.kept, order, d.dt)
     if d.law == "friction":
         return Friction(rate=rate, order=order)

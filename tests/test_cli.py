@@ -6,7 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
 
 import pytest
 from typer.testing import CliRunner
@@ -17,13 +21,22 @@ COMMANDS = ("run", "resume", "scenarios", "info", "evaluate", "doctor", "cite")
 TINY = ["--set", "run.steps=6", "--set", "record.every=2", "--quiet"]
 
 
+class Shown(NamedTuple):
+    stdout: str
+    stderr: str
+
+
 def dynsim(*arguments, expect=0):
-    """stdout and stderr of `dynsim ...`, as a person's shell would run it."""
-    done = subprocess.run(
-        [sys.executable, "-m", "dynsim", *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == expect, done.stdout + done.stderr
-    return done
+    """stdout and stderr of `dynsim ...`, run through the entry point; its exit code must be `expect`."""
+    out, err = StringIO(), StringIO()
+    code = 0
+    with mock.patch.object(sys, "argv", ["dynsim", *map(str, arguments)]), redirect_stdout(out), redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+    assert code == expect, out.getvalue() + err.getvalue()
+    return Shown(out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")

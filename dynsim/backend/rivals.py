@@ -7,7 +7,7 @@ from dynsim.simulation import Simulation
 
 
 def dense_twin(simulation: Simulation) -> Simulation:
-    """The weight-based network of equal widths, activations, data, batches and length, moved by Adam.
+    """The weight-based network of equal widths, activations and data, moved by Adam over as many of the same batches.
 
     Its rate is `run.twin` of the scenario, annealed like the Eq. (10) limit.
     """
@@ -24,7 +24,7 @@ def dense_twin(simulation: Simulation) -> Simulation:
         "dynamics.confinement": 0.0,
         "run.twin": None,
         "run.stop": {},
-        "run.epochs" if scenario.run.epochs else "run.steps": scenario.run.epochs or scenario.run.steps,
+        "run.steps": max(1, simulation.system.step),
         "record.observables": ["loss", "accuracy"],
     }
     return Simulation(scenario.changed(**settings), data=simulation.data)

@@ -16,7 +16,7 @@ from dynsim.dynamics.damping import DampingLaw, remembered
 from dynsim.dynamics.speed_limit import SpeedLimit
 from dynsim.errors import unknown
 from dynsim.forces import Response
-from dynsim.system.graph import Groups, System
+from dynsim.system.graph import Groups, System, group_kind
 
 
 @dataclass(frozen=True)
@@ -168,9 +168,12 @@ class Eq10Literal:
         for key, f in force.items():
             length = np.linalg.norm(f, axis=-1, keepdims=True)
             direction = f / np.where(length == 0, 1, length)
-            reach = motion.limit.eta if key.startswith("q:") else motion.limit.coefficients * _rms(system.x[key])
+            relative = group_kind(key) in ("mu", "gain", "eps")
+            reach = motion.limit.coefficients * _rms(system.x[key]) if relative else motion.limit.eta
+            # One Lambda per particle: the mean over coordinates where the law has one for each.
+            turn = exponents[key] if exponents[key].ndim == 0 else exponents[key].mean(-1, keepdims=True)
             # Eq. (10)
-            v[key] = (reach / motion.dt * direction * np.exp(-exponents[key] * system.age)).astype(f.dtype)
+            v[key] = (reach / motion.dt * direction * np.exp(-turn * system.age)).astype(f.dtype)
         system = system.replace(v=v, memory=system.memory | memory)
         return motion.tick(motion.drift(system)), response
 

@@ -93,6 +93,7 @@ class NetworkField:
     ) -> None:
         if loss not in LOSSES:
             raise unknown("loss", loss, LOSSES)
+        _check_flow(graph)
         if x.shape[1] != graph.input.size:
             raise ShapeError(
                 f"the data do not fit subsystem {graph.input.name!r}",
@@ -157,6 +158,19 @@ class NetworkField:
 def _rms(signal: np.ndarray) -> np.ndarray:
     """(B, N) -> (N,)."""
     return np.sqrt(np.einsum("bi,bi->i", signal, signal) / len(signal))
+
+
+def _check_flow(graph: Graph) -> None:
+    """One subsystem takes the data, one gives the answer, and every other both receives and emits."""
+    sources = [s.name for s in graph.subsystems if not graph.incoming[s.name]]
+    sinks = [s.name for s in graph.subsystems if not graph.outgoing[s.name]]
+    if len(sources) != 1 or len(sinks) != 1:
+        raise ShapeError(
+            "signals must run from one input to one output",
+            where="system.links",
+            given=f"without incoming links: {', '.join(sources)}; without outgoing: {', '.join(sinks)}",
+            hint="let every subsystem in between receive and emit",
+        )
 
 
 def predict_logits(system: System, weights: dict[str, Weights], x: np.ndarray, chunk: int = 4096) -> np.ndarray:

@@ -110,6 +110,11 @@ def matmul(a, b):
     return out
 
 
+def thread_count():
+    """How many threads share the work."""
+    return get_num_threads()
+
+
 def limit_blas_threads():
     """One BLAS thread a call, for the whole process: `matmul` brings its own, with reproducible bits."""
     threadpoolctl.threadpool_limits(limits=1, user_api="blas")

@@ -44,4 +44,4 @@ def compile_for(kernels, metric, dim, dtype):
 
 def thread_count(kernels):
     """How many threads the kernels may use."""
-    return kernels.thread_count() if hasattr(kernels, "thread_count") else 1
+    return kernels.thread_count()

@@ -92,6 +92,11 @@ def occupied_cells(q, delta):
     return np.unique(np.floor(q / delta).astype(np.int64), axis=0, return_counts=True)[1]
 
 
+def thread_count():
+    """How many threads share the work: NumPy's loops run on one."""
+    return 1
+
+
 def matmul(a, b):
     """a @ b with the same bits for any number of threads."""
     return a @ b

@@ -1,7 +1,8 @@
 """Structural entropy, Eq. (13): psi(delta) = -sum Pr(v) log Pr(v) over the occupied cells v = floor(q / delta).
 
 0 <= psi <= log N. It is shown as psi / log N, raw and with coordinates divided by their standard deviation, for
-several delta. However, it does not fall in plain training, only under confinement: show it, claim nothing.
+several delta. However, in plain training it falls by a few per cent only, clearly only under confinement
+(docs/deviations.md): show it, claim nothing.
 """
 
 from __future__ import annotations

@@ -36,9 +36,7 @@ def test_two_bodies_follow_their_closed_form_to_second_order(kernels, dim):
         system = oscillator(dim)
         world = motion(kernels, TargetField(system.graph, np.array([[TARGET]])), dt=dt)
         states = march(system, Leapfrog(), world, round(8 / dt))
-        errors.append(
-            max(abs(np.linalg.norm(s.x["q:a"] - s.x["q:b"]) - closed_form(s.time, 1, 2)) for s, _ in states)
-        )
+        errors.append(max(abs(np.linalg.norm(s.x["q:a"] - s.x["q:b"]) - closed_form(s.time, 1, 2)) for s, _ in states))
     assert order_of(errors) == pytest.approx([2, 2], abs=0.1)
     assert errors[-1] < 1e-3
 

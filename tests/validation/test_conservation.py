@@ -1,7 +1,7 @@
 """Undamped, unlimited motion in a fixed potential with mu and gain fixed: what mechanics conserves is conserved.
 
 l1 has no softening here, so no order is claimed for it: its force jumps where two coordinates pass each other,
-and the energy error then falls with the first power of dt only (measured below).
+and the median slope of its energy error lies anywhere between 0 and 1.3, depending on dt.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ CENTRAL = ("l2", "squared", "plummer", "reciprocal")  # forces along the line be
 SEEDS = range(5)
 
 
-def energy_error(kernels, metric, seed, dt, law=UNDAMPED, confinement=0.0, duration=2.0):
+def energy_error(kernels, metric, seed, dt, law=UNDAMPED, confinement=0.0, duration=1.5):
     """Largest deviation of the ledger from its value at the start."""
     system, field = target_world(metric, seed, eps=0.3)
     world = motion(kernels, field, law, dt=dt, confinement=confinement)
@@ -26,10 +26,7 @@ def energy_error(kernels, metric, seed, dt, law=UNDAMPED, confinement=0.0, durat
 
 def median_order(kernels, metric, **options):
     return np.median(
-        [
-            order_of([energy_error(kernels, metric, seed, dt, **options) for dt in (0.02, 0.01)])
-            for seed in SEEDS
-        ]
+        [order_of([energy_error(kernels, metric, seed, dt, **options) for dt in (0.03, 0.015)]) for seed in SEEDS]
     )
 
 
@@ -59,9 +56,7 @@ def momentum(system):
 
 def angular_momentum(system):
     """sum of q ^ m v over the particles of each copy, (H, d, d), and its scale."""
-    parts = [
-        np.einsum("hna,hnb->hab", system.x[k], system.mass[k] * v) for k, v in coordinates(system.v).items()
-    ]
+    parts = [np.einsum("hna,hnb->hab", system.x[k], system.mass[k] * v) for k, v in coordinates(system.v).items()]
     return sum(p - p.swapaxes(1, 2) for p in parts), sum(np.abs(p).sum() for p in parts)
 
 

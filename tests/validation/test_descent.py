@@ -40,9 +40,7 @@ def printed_motion(kernels, field, p, dt):
     def push(system, step):
         response = field.respond(system, all_weights(kernels, system), step)
         mu = system.x["mu:a>b"][:, 0]
-        on_i, on_j, on_mu = printed_eq6_forces(
-            system.x["q:a"], system.x["q:b"], mu, response.stress["a>b"].matrix, p
-        )
+        on_i, on_j, on_mu = printed_eq6_forces(system.x["q:a"], system.x["q:b"], mu, response.stress["a>b"].matrix, p)
         return {"q:a": on_i, "q:b": on_j, "mu:a>b": on_mu[:, None]}, response
 
     corrected = motion(kernels, field, dt=dt)

@@ -40,9 +40,7 @@ def assert_unharmed(simulation, before, step):
 
 @pytest.mark.parametrize("integrator", ["kick-drift", "flow", "leapfrog"])
 def test_blow_up_is_reported_and_undone(device, integrator):
-    simulation = Simulation(
-        Scenario.from_text(NETWORK.format(device=device), [f'dynamics.integrator="{integrator}"'])
-    )
+    simulation = Simulation(Scenario.from_text(NETWORK.format(device=device), [f'dynamics.integrator="{integrator}"']))
     trail = []
 
     def run():

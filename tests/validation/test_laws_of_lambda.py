@@ -41,9 +41,7 @@ def test_signal_law_has_an_invariant_through_zero_crossings(order):
     for (before, L_before), (after, L_after) in zip(states, states[1:]):
         for k, L in L_after.items():
             crossings += np.count_nonzero(L * L_before[k] < 0)
-            was, now = (
-                s.v[k] ** 2 * (x**2 + eps[k] ** 2) ** order for s, x in ((before, L_before[k]), (after, L))
-            )
+            was, now = (s.v[k] ** 2 * (x**2 + eps[k] ** 2) ** order for s, x in ((before, L_before[k]), (after, L)))
             first = states[0][0].v[k] ** 2 * (states[0][1][k] ** 2 + eps[k] ** 2) ** order
             np.testing.assert_allclose(now, was, rtol=1e-12)
             np.testing.assert_allclose(now, first, rtol=1e-12)
@@ -110,22 +108,13 @@ def test_eq10_literal_moves_every_particle_by_the_same_decaying_length(law):
     """eta exp(-Lambda tau) whatever the force; under `lagrangian` each particle has a Lambda of its own."""
     system = moving(pair_graph(), seed=1)
     rng = np.random.default_rng(2)
-    force = {
-        k: rng.standard_normal(a.shape) * np.exp(3 * rng.standard_normal(a.shape))
-        for k, a in system.v.items()
-    }
+    force = {k: rng.standard_normal(a.shape) * np.exp(3 * rng.standard_normal(a.shape)) for k, a in system.v.items()}
     world = constant_motion(force, law, dt=DT)
     for age, (after, _) in enumerate(march(system, Eq10Literal(), world, 20)):
         for k, x in coordinates(after.x).items():
             turn = law.order * after.memory[f"lambda:{k[2:]}"] * DT
             moved = x - system.x[k]
-            np.testing.assert_allclose(
-                np.linalg.norm(moved, axis=-1), world.limit.eta * np.exp(-turn * age), rtol=1e-9
-            )
-            cosine = (
-                (moved * force[k]).sum(-1)
-                / np.linalg.norm(moved, axis=-1)
-                / np.linalg.norm(force[k], axis=-1)
-            )
+            np.testing.assert_allclose(np.linalg.norm(moved, axis=-1), world.limit.eta * np.exp(-turn * age), rtol=1e-9)
+            cosine = (moved * force[k]).sum(-1) / np.linalg.norm(moved, axis=-1) / np.linalg.norm(force[k], axis=-1)
             np.testing.assert_allclose(cosine, 1, rtol=1e-9)
         system = after

@@ -62,9 +62,7 @@ def test_renumbering(kernels, seed, counts, metric):
     rng, q_a, q_b, mu, stress = cloud(seed, counts)
     h, i, j = (rng.permutation(n) for n in counts)
     other = q_a[h][:, i], q_b[h][:, j], mu[h]
-    assert_close(
-        path_integral(kernels, metric, *other), path_integral(kernels, metric, q_a, q_b, mu)[i][:, j]
-    )
+    assert_close(path_integral(kernels, metric, *other), path_integral(kernels, metric, q_a, q_b, mu)[i][:, j])
     on_a, on_b, on_mu, *scalars = path_forces(kernels, metric, q_a, q_b, mu, stress)
     renumbered = path_forces(kernels, metric, *other, stress[i][:, j])
     for got, expected in zip(renumbered, (on_a[h][:, i], on_b[h][:, j], on_mu[h], *scalars), strict=True):

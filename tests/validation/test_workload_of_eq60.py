@@ -73,9 +73,7 @@ def test_no_limited_run_does_more_work_than_the_bound(kernels, warmup):
     system, field = network_world(speed=1.0)
     limit = SpeedLimit(eta=0.02, rate=0.03, warmup=warmup)
     particles = sum(a.shape[0] * a.shape[1] for a in coordinates(system.x).values())
-    states = march(
-        system.replace(event_span=40), KickDrift(), motion(kernels, field, limit=limit, dt=0.5), 40
-    )
+    states = march(system.replace(event_span=40), KickDrift(), motion(kernels, field, limit=limit, dt=0.5), 40)
     for n, (state, _) in enumerate(states, 1):
         assert 0 < state.totals["workload"] <= workload_bound(particles, 0.02, 0.03, n) * (1 + 1e-12)
     assert state.totals["workload"] > 0.3 * workload_bound(particles, 0.02, 0.03, n)

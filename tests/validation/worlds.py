@@ -47,8 +47,7 @@ def network_world(metric="l2", activation="tanh", loss="cross-entropy", seed=0, 
     """(system, field): 4-6-3 with a skip link, so that every subsystem is shared by two links; everything moves."""
     names, sizes = ("in", "hid", "out"), (4, 6, 3)
     subsystems = tuple(
-        Subsystem(n, size, activation if n == "hid" else "identity", bias=n != "in")
-        for n, size in zip(names, sizes)
+        Subsystem(n, size, activation if n == "hid" else "identity", bias=n != "in") for n, size in zip(names, sizes)
     )
     links = tuple(Link(names[a], names[b], metric, 3.0, EPS) for a, b in [(0, 1), (1, 2), (0, 2)])
     graph = Graph(subsystems, links, 2, DIM)
