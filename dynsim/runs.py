@@ -6,7 +6,7 @@ import json
 import platform
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -89,9 +89,9 @@ def resume(path: str | Path, settings: Iterable[str] = (), progress: Progress | 
         return _drive(simulation, folder, progress, started), True
     elapsed = checkpoint.load(folder / CHECKPOINT, simulation)
     step = simulation.system.step
-    if step >= simulation.total_steps:
+    if step >= simulation.total_steps and finished is not None:
         return folder, False
-    if simulation.total_steps != simulation.planned_steps(before):
+    if simulation.total_steps > max(step, simulation.planned_steps(before)):
         simulation.learning_event(simulation.total_steps - step, "resumed with another length")
     folder.log(f"resumed at step {step} of {simulation.total_steps} {' '.join(settings)}".rstrip())
     (folder / SUMMARY).unlink(missing_ok=True)
@@ -116,34 +116,15 @@ def _prepare(scenario: Scenario, progress: Progress) -> Simulation:
 
 
 def _drive(simulation: Simulation, folder: RunFolder, progress: Progress, started: float) -> RunFolder:
-    first = simulation.system.step
-    begun = perf_counter()
+    """From where the simulation is to its end, into the folder: trajectory, checkpoints, model, summary."""
+    first, begun = simulation.system.step, perf_counter()
     with _stop_requested() as stop, _writer(simulation, folder) as writer:
         progress.phase("simulating", simulation.total_steps, first)
-        if first == 0:
-            writer.write(simulation.frame())
-        last_save = perf_counter()
-        while not simulation.done:
-            try:
-                simulation.step()
-            except DynsimError as error:
-                folder.log(f"stopped: {error}")
-                raise
-            scalars = simulation.pending[-1]
-            if simulation.frame_due:
-                frame = simulation.frame()
-                writer.write(frame)
-                scalars = frame.scalars
-            progress.update(simulation.system.step, simulation.total_steps, scalars)
-            if stop or perf_counter() - last_save > simulation.scenario.run.checkpoint:
-                writer.flush()
-                checkpoint.save(folder / CHECKPOINT, simulation, perf_counter() - started)
-                last_save = perf_counter()
-            if stop:
-                folder.log(f"interrupted at step {simulation.system.step}")
-                raise Interrupted(stop[0], folder.path)
-        writer.flush()
-        checkpoint.save(folder / CHECKPOINT, simulation, perf_counter() - started)
+        try:
+            _simulate(simulation, folder, writer, progress, started, stop)
+        except DynsimError as error:
+            folder.log(f"stopped: {error}")
+            raise
     rate = (simulation.system.step - first) / (perf_counter() - begun)
     folder.log(f"done at step {simulation.system.step}: {simulation.stopped or 'all steps done'}")
     progress.phase("evaluating")
@@ -154,6 +135,41 @@ def _drive(simulation: Simulation, folder: RunFolder, progress: Progress, starte
             summary["twin"] = train_twin(simulation, progress)
     checkpoint.write_atomically(folder / SUMMARY, (json.dumps(_plain(summary), indent=2) + "\n").encode())
     return folder
+
+
+def _simulate(
+    simulation: Simulation,
+    folder: RunFolder,
+    writer: TrajectoryWriter,
+    progress: Progress,
+    started: float,
+    stop: list[int],
+) -> None:
+    """The loop; `stop` fills when a signal asks to end."""
+
+    def save() -> float:
+        # The checkpoint must not know of frames that the file does not hold yet.
+        writer.flush()
+        checkpoint.save(folder / CHECKPOINT, simulation, perf_counter() - started)
+        return perf_counter()
+
+    if simulation.system.step == 0:
+        writer.write(simulation.frame())
+    saved = perf_counter()
+    while not simulation.done:
+        simulation.step()
+        scalars: Mapping[str, float] = simulation.pending[-1]
+        if simulation.frame_due:
+            frame = simulation.frame()
+            writer.write(frame)
+            scalars = frame.scalars
+        progress.update(simulation.system.step, simulation.total_steps, scalars)
+        if stop:
+            save()
+            raise Interrupted(stop[0], folder.path)
+        if perf_counter() - saved > simulation.scenario.run.checkpoint:
+            saved = save()
+    save()
 
 
 @contextmanager

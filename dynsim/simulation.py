@@ -273,13 +273,17 @@ class Simulation:
             dtype=self.scenario.run.dtype,
         )
 
-    def frame(self) -> Frame:
-        """The system now, with the observables of the steps since the last frame."""
+    def _look(self) -> None:
+        """Ask the field once before the first step, so that observables have something to see."""
         if self.response is None:
             force, self.response = self.push(self.system, self.system.step)
             check_finite(self.system.replace(force=force), self.response)
             if not self.system.force:
                 self.system = self.system.replace(force=force)
+
+    def frame(self) -> Frame:
+        """The system now, with the observables of the steps since the last frame."""
+        self._look()
         snapshot = self.snapshot()
         q = self._stacked(lambda name: self.system.x[f"q:{name}"], self.scenario.run.dtype)
         properties = {"position": q} | self._properties(snapshot)
@@ -302,6 +306,7 @@ class Simulation:
 
     def scalars(self) -> dict[str, float]:
         """All scalar observables now."""
+        self._look()
         snapshot = self.snapshot()
         scalars = measure(self.observables, "step", snapshot) | measure(self.observables, "frame", snapshot)
         if self.data is not None and len(self.data.validation):

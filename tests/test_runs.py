@@ -125,6 +125,16 @@ def test_a_finished_run_is_left_alone(tmp_path):
     assert (folder / SUMMARY).read_bytes() == before
 
 
+def test_killed_between_the_last_step_and_the_summary(tmp_path):
+    folder = run(scenario(), tmp_path / "r")
+    before = folder.summary
+    (folder / SUMMARY).unlink()
+    (folder / MODEL).unlink()
+    again, moved = resume(folder.path)
+    assert moved
+    assert again.summary["final"] == before["final"]
+
+
 def test_another_scenario_is_refused_on_resume(tmp_path):
     folder = run(scenario(), tmp_path / "r")
     with pytest.raises(FileFormatError, match="another scenario"):
