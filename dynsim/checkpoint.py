@@ -37,7 +37,7 @@ def save(path: Path, simulation: Simulation, elapsed: float) -> None:
     notes: dict[str, Any] = {n: getattr(system, n) for n in NUMBERS}
     notes |= {
         "schema": SCHEMA,
-        "scenario": fingerprint(simulation.scenario),
+        "scenario": fingerprint(simulation.resolved),
         "validation_accuracy": simulation.validation_accuracy,
         "events": simulation.events,
         "elapsed": elapsed,
@@ -63,12 +63,12 @@ def load(path: Path, simulation: Simulation) -> float:
             where=str(path),
             hint="use the .prev file beside it",
         )
-    if notes["scenario"] != fingerprint(simulation.scenario):
+    if notes["scenario"] != fingerprint(simulation.resolved):
         raise FileFormatError(
             "the checkpoint belongs to another scenario",
             where=str(path),
             allowed="the same system, field, dynamics and seed",
-            hint="only run.epochs, run.steps, run.stop and record may change on resume",
+            hint="take the folder that it came from",
         )
     simulation.system = _system(simulation.system, arrays, notes)
     simulation.validation_accuracy = notes["validation_accuracy"]
@@ -121,5 +121,7 @@ def write_atomically(path: Path, content: bytes, keep: bool = False) -> None:
         f.flush()
         os.fsync(f.fileno())
     if keep and path.exists():
-        os.replace(path, path.with_name(path.name + ".prev"))
+        before = path.with_name(path.name + ".prev")
+        before.unlink(missing_ok=True)
+        os.link(path, before)  # a second name, so that at no moment there is no checkpoint
     os.replace(temporary, path)

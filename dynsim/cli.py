@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dynsim.errors import DynsimError, OptionError, ScenarioError
+from dynsim.errors import DynsimError
 
 app = typer.Typer(
     help="A neural network as a cloud of interacting particles: simulate, record, evaluate.",
@@ -47,7 +47,7 @@ def _exit_code(error: DynsimError) -> int:
     number = getattr(error, "number", None)
     if number is not None:
         return 128 + number
-    return 2 if isinstance(error, (ScenarioError, OptionError)) else 1
+    return 2 if isinstance(error, ValueError) else 1
 
 
 @app.command()
@@ -79,13 +79,13 @@ def run(
 def resume(folder: Folder, settings: Settings = None, quiet: Quiet = False) -> None:
     """Continue a run folder, or train it longer with --set run.epochs=N."""
     from dynsim import runs
-    from dynsim.backend.report import final_table
+    from dynsim.backend.report import final_table, program
     from dynsim.progress import Progress
 
     with Progress(quiet) as progress:
         done, moved = runs.resume(folder, settings or [], progress)
     if not moved:
-        typer.echo(f"{folder} is finished. To train longer: dynsim resume {folder} --set run.epochs=N")
+        typer.echo(f"{folder} is finished. To train longer: {program()} resume {folder} --set run.epochs=N")
         return
     final_table(done)
 

@@ -25,7 +25,7 @@ class Progress:
         self.interval = interval if interval is not None else (0.1 if self.live else 5.0)
         self._phase, self._bar, self._task = "", None, None
         self._first = self._start = self._last = 0.0
-        self._numbers = ""
+        self._seen: dict[str, float] = {}
 
     def __enter__(self) -> Progress:
         return self
@@ -37,7 +37,7 @@ class Progress:
         """Begin a phase; with a total it has a bar that starts at `done`."""
         self._close_bar()
         self._phase, self._first, self._start, self._last = name, done, monotonic(), 0.0
-        self._numbers = ""
+        self._seen = {}
         if self.quiet:
             return
         if self.live and total:
@@ -48,14 +48,14 @@ class Progress:
     def update(self, step: int, total: int, scalars: Mapping[str, float]) -> None:
         """The phase is at `step` of `total`; cheap to call at every step."""
         now = monotonic()
-        if scalars:
-            self._numbers = "  ".join(f"{label} {scalars[k]:.4g}" for k, label in SHOWN.items() if _known(scalars, k))
+        self._seen.update(scalars)
         if self.quiet or (now - self._last < self.interval and step < total):
             return
         self._last = now
         rate = (step - self._first) / max(now - self._start, 1e-9)
         left = (total - step) / rate if rate else float("inf")
-        text = f"{rate:7.1f} steps/s  ETA {_clock(left)}  {self._numbers}"
+        numbers = "  ".join(f"{label} {self._seen[k]:.4g}" for k, label in SHOWN.items() if _known(self._seen, k))
+        text = f"{rate:7.1f} steps/s  ETA {_clock(left)}  {numbers}"
         if self._bar is not None:
             self._bar.update(self._task, completed=step, numbers=text)
         else:

@@ -52,7 +52,10 @@ class RunFolder:
         """A new folder: `out`, or runs/NAME, runs/NAME-2, ...; an existing one is refused."""
         path = Path(out) if out is not None else _free_folder(name)
         refuse_existing(path)
-        (path / "checkpoints").mkdir(parents=True)
+        try:
+            (path / "checkpoints").mkdir(parents=True)
+        except OSError as error:
+            raise RunFolderError("cannot be created", where=str(path), given=error.strerror) from None
         return cls(path)
 
     def __truediv__(self, name: str | Path) -> Path:
@@ -67,6 +70,14 @@ class RunFolder:
         """The final numbers, or None for an unfinished run."""
         file = self / SUMMARY
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The newest checkpoint, or the one before it, or None."""
+        for path in (self / CHECKPOINT, (self / CHECKPOINT).with_name(CHECKPOINT.name + ".prev")):
+            if path.is_file():
+                return path
+        return None
 
     @property
     def model(self) -> Path:

@@ -21,7 +21,7 @@ from dynsim.backend.cost import cost
 from dynsim.backend.formats import save_model
 from dynsim.backend.inference import Model
 from dynsim.backend.rivals import dense_twin
-from dynsim.errors import DynsimError
+from dynsim.errors import DynsimError, OptionError, ScenarioError
 from dynsim.fields.target import TargetField
 from dynsim.kernels.load import compile_for, thread_count
 from dynsim.progress import Progress
@@ -62,9 +62,9 @@ def run(scenario: Scenario, out: str | Path | None = None, progress: Progress | 
     started = perf_counter()
     if out is not None:
         refuse_existing(Path(out))
-    simulation = _prepare(scenario, progress)
+    simulation = _prepare(_portable(scenario), progress)
     folder = RunFolder.create(out, scenario.name)
-    (folder / SCENARIO).write_text(_portable(scenario).to_toml(), encoding="utf-8")
+    _write_scenario(simulation, folder)
     folder.log(f"run {scenario.name} seed {scenario.run.seed}, dynsim {version_of('dynsim')}")
     return _drive(simulation, folder, progress, started)
 
@@ -73,30 +73,56 @@ def resume(path: str | Path, settings: Iterable[str] = (), progress: Progress | 
     """Go on with a run folder; returns it and whether there was anything left to do.
 
     More epochs or steps than before start a new learning event, so that the Eq. (10) limit opens again.
+    Raises ScenarioError for a setting that would make it another run.
     """
     progress = progress or Progress(quiet=True)
-    folder = RunFolder.open(path)
-    settings = list(settings)
-    before = folder.scenario
+    folder, settings = RunFolder.open(path), list(settings)
+    before, finished = folder.scenario, folder.summary
     scenario = Scenario.load(folder / SCENARIO, settings)
-    finished = folder.summary
-    if finished is not None and not settings:
+    refuse_another(before, scenario)
+    saved = folder.checkpoint
+    if finished is not None and (not settings or saved is None):
         return folder, False
-    started = perf_counter()
-    simulation = _prepare(scenario, progress)
-    if not (folder / CHECKPOINT).is_file():
-        folder.log("resumed from step 0: no checkpoint yet")
-        return _drive(simulation, folder, progress, started), True
-    elapsed = checkpoint.load(folder / CHECKPOINT, simulation)
+    started, elapsed = perf_counter(), 0.0
+    simulation = _prepare(_portable(scenario), progress)
+    if saved is not None:
+        elapsed = checkpoint.load(saved, simulation)
     step = simulation.system.step
     if step >= simulation.total_steps and finished is not None:
         return folder, False
-    if simulation.total_steps > max(step, simulation.planned_steps(before)):
+    if step and simulation.total_steps > max(step, simulation.planned_steps(before)):
         simulation.learning_event(simulation.total_steps - step, "resumed with another length")
     folder.log(f"resumed at step {step} of {simulation.total_steps} {' '.join(settings)}".rstrip())
     (folder / SUMMARY).unlink(missing_ok=True)
-    (folder / SCENARIO).write_text(_portable(scenario).to_toml(), encoding="utf-8")
+    _write_scenario(simulation, folder)
     return _drive(simulation, folder, progress, started - elapsed), True
+
+
+# What may differ when a run goes on: its length, and how it is watched.
+CHANGEABLE = ("run.epochs", "run.steps", "run.stop", "run.checkpoint", "run.device", "run.twin", "record.every")
+
+
+def refuse_another(before: Scenario, after: Scenario) -> None:
+    """Raises ScenarioError if a resumed run would not be the same run."""
+    old, new = (s.model_dump(mode="json") for s in (before, after))
+    changed = [
+        f"{table}.{key}"
+        for table in ("system", "field", "dynamics", "run", "record")
+        for key in old[table]
+        if old[table][key] != new[table][key] and f"{table}.{key}" not in CHANGEABLE
+    ]
+    if changed:
+        raise ScenarioError(
+            f"{', '.join(changed)} cannot change when a run goes on",
+            where="--set",
+            allowed=", ".join(CHANGEABLE),
+            hint="start a new run",
+        )
+
+
+def _write_scenario(simulation: Simulation, folder: RunFolder) -> None:
+    text = simulation.resolved.to_toml()
+    checkpoint.write_atomically(folder / SCENARIO, text.encode())
 
 
 def _portable(scenario: Scenario) -> Scenario:
@@ -109,6 +135,8 @@ def _portable(scenario: Scenario) -> Scenario:
 def _prepare(scenario: Scenario, progress: Progress) -> Simulation:
     progress.phase("building the system")
     simulation = Simulation(scenario)
+    if not simulation.graph.particle_subsystems:
+        raise OptionError("nothing here is a particle", where="system.metric", given=scenario.system.metric)
     progress.phase("compiling kernels (cached afterwards)")
     for metric in {k.metric for k in simulation.graph.links if k.kind.particles}:
         compile_for(simulation.kernels, metric, simulation.graph.dim, scenario.run.dtype)

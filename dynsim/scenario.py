@@ -22,21 +22,27 @@ from pydantic_core import PydanticCustomError
 from dynsim import datasets
 from dynsim.dynamics.damping import LAWS
 from dynsim.dynamics.integrators import INTEGRATORS
-from dynsim.errors import DynsimError, OptionError, ScenarioError, did_you_mean
+from dynsim.errors import DynsimError, OptionError, ScenarioError, ShapeError, did_you_mean
 from dynsim.fields.network import LOSSES
 from dynsim.kernels.load import DEVICES
 from dynsim.observables import named
 from dynsim.shipped import scenario_folder
 from dynsim.signals import ACTIVATIONS
+from dynsim.system.graph import Graph, Link, Subsystem
 from dynsim.system.metric import METRICS
 
+# What a scenario can ask for; free weights are only the twin's.
+PATH_INTEGRALS = tuple(name for name, m in METRICS.items() if m.particles)
+# The dataset of a program that hands its arrays over.
+IN_MEMORY = "memory"
 
-def _one_of(options: Iterable[str]) -> AfterValidator:
-    """The value is one of the options; the error lists them and suggests the closest."""
+
+def _one_of(options: Iterable[str], hidden: tuple[str, ...] = ()) -> AfterValidator:
+    """The value is one of the options; the error lists them (but not the hidden ones) and suggests the closest."""
     legal = tuple(options)
 
     def check(value: str) -> str:
-        if value not in legal:
+        if value not in (*legal, *hidden):
             hint = did_you_mean(value, legal) or ""
             raise PydanticCustomError("option", "unknown name", {"allowed": ", ".join(legal), "hint": hint})
         return value
@@ -44,6 +50,7 @@ def _one_of(options: Iterable[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(gt=0, le=10**9)]
@@ -59,15 +66,13 @@ class Section(BaseModel):
 class InitialSection(Section):
     """How the particles start."""
 
-    kind: Annotated[str, _one_of(("sphere", "explicit"))] = Field(
-        "sphere", description="sphere: Gaussian points on the unit sphere; explicit: as given"
-    )
     speed: NotNegative = Field(0.0, description="standard deviation of the starting velocities")
-    spread: Positive = Field(1.0, description="factor on the starting positions")
-    positions: dict[str, Nested] = Field({}, description="subsystem -> (H, N, d), for kind explicit")
+    positions: dict[str, Nested] = Field(
+        {}, description="subsystem -> (H, N, d); others start as Gaussian points on the unit sphere"
+    )
     velocities: dict[str, Nested] = Field({}, description="subsystem -> (H, N, d)")
     mu: dict[str, Nested] = Field({}, description="link such as 'input>output' -> (H,)")
-    gain: dict[str, float] = Field({}, description="link -> gain")
+    gain: dict[str, Finite] = Field({}, description="link -> gain")
 
 
 class SystemSection(Section):
@@ -81,7 +86,9 @@ class SystemSection(Section):
     )
     copies: Count | Literal["auto"] = Field("auto", description="H; auto follows Lemma C.2, Eq. (19)")
     dim: Annotated[int, Field(gt=0, le=4096)] = Field(9, description="d of the state space R^d")
-    metric: Annotated[str, _one_of(METRICS)] = Field("l2", description="of the path integrals")
+    metric: Annotated[str, _one_of(PATH_INTEGRALS, hidden=("weights",))] = Field(
+        "l2", description="of the path integrals"
+    )
     p: Annotated[float, Field(ge=1, le=64)] = Field(3.0, description="exponent of metric lp")
     eps: NotNegative = Field(1e-3, description="softening of l2, plummer and reciprocal")
     activation: Annotated[str, _one_of(ACTIVATIONS)] = Field("relu", description="of the hidden subsystems")
@@ -99,12 +106,8 @@ class SystemSection(Section):
             _fail("reciprocal needs eps > 0", ("eps",), self.eps)
         for pair in self.links or []:
             if not all(0 <= k < len(self.layers) for k in pair):
-                _fail(
-                    "a link names a layer that is not there",
-                    ("links",),
-                    pair,
-                    f"0 ... {len(self.layers) - 1}",
-                )
+                _fail("a link names a layer that is not there", ("links",), pair, f"0 ... {len(self.layers) - 1}")
+        _check_graph(len(self.layers), self.links or [])
         return self
 
 
@@ -126,8 +129,14 @@ class FieldSection(Section):
 
     @model_validator(mode="after")
     def _check(self) -> FieldSection:
-        if self.kind == "network" and not self.dataset:
-            _fail("a network needs a dataset", ("dataset",), None, f"{', '.join(datasets.NAMES)} or a path")
+        known = (*datasets.NAMES, IN_MEMORY)
+        if self.kind == "network" and not (self.dataset in known or Path(self.dataset).suffix):
+            hint = did_you_mean(self.dataset, datasets.NAMES)
+            _fail(
+                "a network needs a dataset", ("dataset",), self.dataset, f"{', '.join(datasets.NAMES)} or a path", hint
+            )
+        if self.kind == "target" and self.dataset:
+            _fail("a target field takes no dataset", ("dataset",), self.dataset)
         if self.kind == "target" and self.target is None:
             _fail("a target field needs a target", ("target",), None, '"normal", nested lists or a path')
         return self
@@ -149,6 +158,12 @@ class DynamicsSection(Section):
     warmup: Annotated[float, Field(ge=0, le=1)] = Field(0.05, description="fraction of the run in which eta grows")
     coefficients: Positive = Field(0.005, description="longest relative move of mu, gain and eps per step")
     confinement: NotNegative = Field(0.0, description="k of the well k |q|^2 / 2")
+
+    @model_validator(mode="after")
+    def _check(self) -> DynamicsSection:
+        if self.law == "lagrangian" and self.friction is not None:
+            _fail("the lagrangian law has no friction beside it", ("friction",), self.friction)
+        return self
 
     @property
     def kept(self) -> float:
@@ -209,7 +224,9 @@ class Scenario(Section):
     `Scenario.load(path or shipped name)`, `Scenario.from_text(toml)`, `Scenario.model_validate(dict)`.
     """
 
-    name: str = Field("", description="of the run; default the file's name without its ending")
+    name: Annotated[str, Field(pattern=r"^[^/\\.][^/\\]*$")] = Field(
+        "scenario", description="of the run; default the file's name without its ending"
+    )
     system: SystemSection
     field: FieldSection
     dynamics: DynamicsSection = DynamicsSection()
@@ -224,6 +241,10 @@ class Scenario(Section):
             _fail("a target field has exactly two layers", ("system", "layers"), self.system.layers)
         if self.field.kind == "target" and "auto" in self.system.layers:
             _fail("a target field cannot size its layers", ("system", "layers"), self.system.layers)
+        if self.run.stop.accuracy is not None and self.field.validation == 0:
+            _fail("stopping at an accuracy needs a validation part", ("field", "validation"), 0, "more than 0")
+        if not all(0 <= axis < max(3, self.system.dim) for axis in self.record.axes):
+            _fail("an axis is not there", ("record", "axes"), self.record.axes, f"0 ... {self.system.dim - 1}")
         return self
 
     @property
@@ -243,7 +264,11 @@ class Scenario(Section):
         Raises ScenarioError with every problem at once.
         """
         path = find(source)
-        return cls.from_text(path.read_text(encoding="utf-8"), settings, where=str(source), path=path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ScenarioError("not a readable text file", where=str(source), given=str(error)) from None
+        return cls.from_text(text, settings, where=str(source), path=path)
 
     @classmethod
     def from_text(
@@ -256,7 +281,8 @@ class Scenario(Section):
             raise ScenarioError("not valid TOML", where=where, given=str(error)) from None
         for setting in settings:
             _apply(raw, setting)
-        raw.setdefault("name", path.stem if path else "scenario")
+        if path is not None:
+            raw.setdefault("name", path.stem)
         scenario = cls.from_dict(raw, where=where)
         scenario._about = head_comment(text)
         scenario._folder = path.parent if path else None
@@ -268,7 +294,7 @@ class Scenario(Section):
         try:
             return cls.model_validate(raw)
         except ValidationError as error:
-            problems = tuple(_explain(e) for e in error.errors())
+            problems = _explain_all(error)
             count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
             raise ScenarioError(count, where=where, problems=problems) from None
 
@@ -287,7 +313,7 @@ class Scenario(Section):
         return beside.resolve() if beside.exists() else Path(file).resolve()
 
     def to_toml(self) -> str:
-        """The resolved scenario with every default spelled out, under its head comment."""
+        """The scenario with its defaults spelled out, under its head comment."""
         comment = "".join(f"# {line}".rstrip() + "\n" for line in self.about.splitlines())
         return comment + tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
@@ -324,8 +350,30 @@ def head_comment(text: str) -> str:
     return "\n".join(lines)
 
 
-def _fail(message: str, path: tuple[str, ...], given: Any, allowed: str = "") -> None:
-    raise PydanticCustomError("rule", message, {"path": path, "given": given, "allowed": allowed})  # type: ignore[arg-type]
+def _fail(message: str, path: tuple[str, ...], given: Any, allowed: str = "", hint: str | None = None) -> None:
+    context = {"path": path, "given": given, "allowed": allowed, "hint": hint}
+    raise PydanticCustomError("rule", message, context)  # type: ignore[arg-type]
+
+
+def _check_graph(layers: int, links: list[tuple[int, int]]) -> None:
+    """The links as the graph will see them: no cycle, none twice."""
+    subsystems = tuple(Subsystem(str(k), 1) for k in range(layers))
+    try:
+        Graph(subsystems, tuple(Link(str(a), str(b)) for a, b in links), 1, 1)
+    except ShapeError as error:
+        _fail(error.what, ("links",), error.given)
+
+
+def _explain_all(error: ValidationError) -> tuple[DynsimError, ...]:
+    """One problem a key: where several types were tried, their complaints are joined."""
+    found: dict[str | None, DynsimError] = {}
+    for problem in map(_explain, error.errors()):
+        first = found.get(problem.where)
+        if first is None:
+            found[problem.where] = problem
+        else:
+            found[problem.where] = OptionError(f"{first.what}, or {problem.what}", where=first.where, given=first.given)
+    return tuple(found.values())
 
 
 def _explain(error: Any) -> DynsimError:
@@ -341,8 +389,10 @@ def _explain(error: Any) -> DynsimError:
         given, hint = repr(error["input"]), context["hint"] or None
         return OptionError(error["msg"], where=where, given=given, allowed=context["allowed"], hint=hint)
     if error["type"] == "rule":
-        return OptionError(error["msg"], where=where, given=context["given"], allowed=context["allowed"] or None)
-    if error["type"] == "missing":
+        return OptionError(
+            error["msg"], where=where, given=context["given"], allowed=context["allowed"] or None, hint=context["hint"]
+        )
+    if error["type"] == "missing" and not path[-1].isdigit():
         return OptionError("missing", where=where, hint=f"{path[-1]} has no default: write it")
     return OptionError(error["msg"], where=where, given=repr(error["input"]))
 

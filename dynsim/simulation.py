@@ -21,7 +21,7 @@ from dynsim.datafiles import read_matrix
 from dynsim.dynamics.damping import DampingLaw, Friction, LagrangianDamping, SignalDamping, friction_rate
 from dynsim.dynamics.integrators import Motion, integrator, kinetic_energy
 from dynsim.dynamics.speed_limit import SpeedLimit
-from dynsim.errors import DataError, DivergenceError, ResourceError
+from dynsim.errors import DataError, DivergenceError, ResourceError, ShapeError, unknown
 from dynsim.fields.base import Field
 from dynsim.fields.data import LearningData
 from dynsim.fields.network import NetworkField, loss_and_feedback, predict_logits
@@ -32,7 +32,7 @@ from dynsim.kernels.load import load
 from dynsim.observables import Snapshot, find, measure
 from dynsim.observables.learning import relative_stress
 from dynsim.observables.projection import axes_projection, pca_projection
-from dynsim.scenario import Scenario
+from dynsim.scenario import InitialSection, Scenario
 from dynsim.signals import all_weights
 from dynsim.system.graph import Graph, Groups, Link, Subsystem, System, group_kind
 from dynsim.system.initialise import default_copies, initial_positions, masses, random
@@ -75,11 +75,11 @@ class Simulation:
         self.scenario = scenario
         self.kernels = load(scenario.run.device)
         if "auto" not in scenario.system.layers:
-            check_memory(scenario, [n for n in scenario.system.layers if n != "auto"])
+            check_memory(scenario, [n for n in scenario.system.layers if n != "auto"], batch=1)
         self.data = data if data is not None else self._learning_data(dataset)
         self.graph = build_graph(scenario, self._layers())
-        if "auto" in scenario.system.layers:
-            check_memory(scenario, [s.size for s in self.graph.subsystems])
+        samples = len(self.data.train) if self.data is not None else 1
+        check_memory(scenario, [s.size for s in self.graph.subsystems], min(scenario.field.batch, samples))
         self.field = self._build_field()
         self.total_steps = self.planned_steps(scenario)
         self.law = build_law(scenario)
@@ -95,7 +95,7 @@ class Simulation:
         self.pending: list[dict[str, float]] = []
         self.events: list[tuple[int, str, str]] = []
         self._revision = 0
-        self._started = perf_counter()
+        self._started: float | None = None
 
     # Building ------------------------------------------------------------------------------------------------
 
@@ -122,15 +122,21 @@ class Simulation:
         field, run = self.scenario.field, self.scenario.run
         if self.data is None:
             return TargetField(self.graph, target_matrix(self.scenario, self.graph), run.dtype)
-        train = self.data.train
+        train, output = self.data.train, self.graph.output
+        if output.size != len(self.data.classes):
+            raise ShapeError(
+                f"the labels do not fit subsystem {output.name!r}",
+                where="system.layers",
+                given=f"{len(self.data.classes)} classes, {output.size} sub-models",
+                allowed="as many sub-models as classes",
+                hint='write "auto" as the last entry of system.layers',
+            )
         return NetworkField(self.graph, train.x, train.y, batch=field.batch, loss=field.loss, seed=run.seed)
 
     def _initial_system(self) -> System:
         scenario, graph, kernels = self.scenario, self.graph, self.kernels
         seed, dtype = scenario.run.seed, scenario.run.dtype
         x = initial_positions(graph, kernels, seed, dtype, self._weight_scale(), given_groups(scenario, graph))
-        spread = scenario.system.initial.spread
-        x = {k: a * a.dtype.type(spread) if group_kind(k) == "q" and spread != 1 else a for k, a in x.items()}
         mass = masses(graph, kernels, x)
         v = {k: np.zeros_like(a) for k, a in x.items() if group_kind(k) in scenario.system.trained}
         v |= self._initial_velocities(v)
@@ -178,6 +184,8 @@ class Simulation:
 
     def step(self) -> None:
         """One step of the integrator; raises DivergenceError where it blows up, the state before it kept."""
+        if self._started is None:
+            self._started = perf_counter()
         with np.errstate(over="ignore", invalid="ignore"):
             system, response = self.integrator.step(self.system, self.motion)
         check_finite(system, response)
@@ -192,12 +200,25 @@ class Simulation:
             self.validation_accuracy = self.evaluate("validation").accuracy
             if stop.accuracy is not None and self.validation_accuracy >= stop.accuracy:
                 self.stopped = f"validation accuracy {self.validation_accuracy:.4f} >= {stop.accuracy}"
-        if stop.stress is not None and relative_stress(self.snapshot()) < stop.stress:
+        looked = system.step % self.scenario.record.every == 0  # it builds W again, so not at every step
+        if stop.stress is not None and looked and relative_stress(self.snapshot()) < stop.stress:
             self.stopped = f"equilibrium: relative stress below {stop.stress}"
-        if stop.time is not None and perf_counter() - self._started > stop.time:
+        if stop.time is not None and self._started is not None and perf_counter() - self._started > stop.time:
             self.stopped = f"time limit of {stop.time} s"
         if not self.stopped and system.step >= self.total_steps:
             self.stopped = "all steps done"
+
+    @property
+    def resolved(self) -> Scenario:
+        """The scenario with what was found out filled in: sizes, copies, order of the law, friction."""
+        settings: dict[str, Any] = {
+            "system.layers": [s.size for s in self.graph.subsystems],
+            "system.copies": self.graph.copies,
+            "dynamics.order": self.law.order,
+        }
+        if self.scenario.dynamics.law != "lagrangian":
+            settings["dynamics.friction"] = self.scenario.dynamics.kept
+        return self.scenario.changed(**settings)
 
     def planned_steps(self, scenario: Scenario) -> int:
         """Steps that a scenario asks for, on this field."""
@@ -350,7 +371,7 @@ def build_graph(scenario: Scenario, layers: list[int]) -> Graph:
     """Subsystems input, hidden (hidden1, hidden2, ...), output, and their links."""
     s = scenario.system
     hidden = [""] if len(layers) == 3 else [str(k) for k in range(1, len(layers) - 1)]
-    names = ["input", *(f"hidden{k}" for k in hidden[: len(layers) - 2]), "output"]
+    names = ["input", *(f"hidden{k}" for k in hidden), "output"]
     network = scenario.field.kind == "network"
     pairs = s.links or [(k, k + 1) for k in range(len(layers) - 1)]
     receivers = {target for _, target in pairs}
@@ -402,8 +423,9 @@ def given_groups(scenario: Scenario, graph: Graph) -> Groups:
     """The groups that `system.initial` prescribes."""
     initial, copies, dim = scenario.system.initial, graph.copies, graph.dim
     given: Groups = {}
+    _check_names(graph, initial)
     for name, value in initial.positions.items():
-        size = graph.by_name[name].size if name in graph.by_name else 0
+        size = graph.by_name[name].size
         given[f"q:{name}"] = _given(value, np.empty((copies, size, dim)), f"system.initial.positions.{name}")
     for name, value in initial.mu.items():
         given[f"mu:{name}"] = _given(value, np.empty(copies), f"system.initial.mu.{name}")[:, None]
@@ -412,30 +434,42 @@ def given_groups(scenario: Scenario, graph: Graph) -> Groups:
     return given
 
 
+def _check_names(graph: Graph, initial: InitialSection) -> None:
+    subsystems, links = tuple(graph.by_name), tuple(k.name for k in graph.links)
+    asked = {"positions": subsystems, "velocities": subsystems, "mu": links, "gain": links}
+    for key, legal in asked.items():
+        for name in getattr(initial, key):
+            if name not in legal:
+                raise unknown("name", name, legal, where=f"system.initial.{key}")
+
+
 def _given(value: Any, like: np.ndarray, where: str) -> np.ndarray:
     try:
         a = np.array(value, dtype=like.dtype)
     except (TypeError, ValueError):
         raise DataError("not an array of numbers", where=where, allowed=f"nested lists of shape {like.shape}") from None
-    if a.shape != like.shape or not np.isfinite(a).all():
-        raise DataError("wrong shape or not finite", where=where, given=a.shape, allowed=str(like.shape))
+    if a.shape != like.shape:
+        raise DataError("wrong shape", where=where, given=a.shape, allowed=str(like.shape))
+    if not np.isfinite(a).all():
+        bad = tuple(int(k) for k in np.argwhere(~np.isfinite(a))[0])
+        raise DataError("a number is not finite", where=f"{where}{list(bad)}", given=a[bad])
     return a
 
 
-def memory_estimate(scenario: Scenario, layers: list[int]) -> int:
-    """Bytes that a run needs at most, beside its dataset."""
+def memory_estimate(scenario: Scenario, layers: list[int], batch: int) -> int:
+    """Bytes that a run with this batch needs at most, beside its dataset."""
     size = np.dtype(scenario.run.dtype).itemsize
     graph = build_graph(scenario, layers)
     coordinates = graph.copies * graph.size * graph.dim
     pairs = sum(m * n for m, n in map(graph.shape, graph.links))
-    signals = scenario.field.batch * graph.size
+    signals = batch * graph.size
     # coordinates: x, v, force, their successors, memory of law and integrator; pairs: W, F and a transposed copy
     return size * (12 * coordinates + 4 * pairs + 8 * signals)
 
 
-def check_memory(scenario: Scenario, layers: list[int]) -> None:
+def check_memory(scenario: Scenario, layers: list[int], batch: int) -> None:
     """Raises ResourceError with the estimate if the scenario cannot fit into this machine's free memory."""
-    need, free = memory_estimate(scenario, layers), psutil.virtual_memory().available
+    need, free = memory_estimate(scenario, layers, batch), psutil.virtual_memory().available
     if need > free:
         raise ResourceError(
             "the scenario does not fit into memory",

@@ -11,7 +11,7 @@ import pytest
 
 from dynsim import RunFolder, Scenario, Simulation, Trajectory, checkpoint, load_model, resume, run
 from dynsim.backend.cost import cost
-from dynsim.errors import FileFormatError, RunFolderError
+from dynsim.errors import FileFormatError, RunFolderError, ScenarioError
 from dynsim.runfolder import CHECKPOINT, MODEL, SUMMARY, TRAJECTORY
 from dynsim.runs import smoke
 from dynsim.scenario import shipped_scenarios
@@ -137,9 +137,25 @@ def test_killed_between_the_last_step_and_the_summary(tmp_path):
 
 def test_another_scenario_is_refused_on_resume(tmp_path):
     folder = run(scenario(), tmp_path / "r")
-    with pytest.raises(FileFormatError, match="another scenario"):
-        resume(folder.path, ["dynamics.eta=0.3", "run.steps=90"])
+    with pytest.raises(ScenarioError, match=r"dynamics.eta, record.properties cannot change"):
+        resume(folder.path, ["dynamics.eta=0.3", "run.steps=90", "record.properties=[]"])
     assert folder.summary["steps"] == 60
+    (folder / CHECKPOINT).write_bytes((run(scenario("signal"), tmp_path / "other") / CHECKPOINT).read_bytes())
+    with pytest.raises(FileFormatError, match="another scenario"):
+        resume(folder.path, ["run.steps=90"])
+
+
+def test_own_data_can_be_resumed(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    rows = [f"{a:.3f},{b:.3f},{'far' if a * a + b * b > 1 else 'near'}" for a, b in rng.standard_normal((80, 2))]
+    (tmp_path / "mine.csv").write_text("a,b,label\n" + "\n".join(rows))
+    monkeypatch.chdir(tmp_path)
+    text = '[system]\nlayers = ["auto", 6, "auto"]\n[field]\ndataset = "mine.csv"\n[run]\nsteps = 10\n'
+    run(Scenario.from_text(text), "r")
+    monkeypatch.chdir("r")
+    folder, moved = resume(".", ["run.steps=20"])
+    assert moved
+    assert folder.summary["steps"] == 20
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path):

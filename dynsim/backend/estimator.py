@@ -15,7 +15,7 @@ from dynsim.backend.formats import load_model
 from dynsim.backend.inference import Model
 from dynsim.datasets import Dataset
 from dynsim.runfolder import RunFolder
-from dynsim.scenario import Scenario
+from dynsim.scenario import IN_MEMORY, Scenario
 from dynsim.simulation import Simulation
 
 
@@ -128,7 +128,7 @@ class DynClassifier(ClassifierMixin, BaseEstimator):
                     "metric": self.metric,
                     "activation": self.activation,
                 },
-                "field": {"dataset": "memory", "batch": self.batch},
+                "field": {"dataset": IN_MEMORY, "batch": self.batch},
                 "dynamics": {"law": self.law, "dt": self.dt, "eta": self.eta},
                 "run": {"epochs": self.epochs, "seed": int(seed), "device": self.device},
                 "record": {"observables": []},
@@ -150,7 +150,7 @@ class DynClassifier(ClassifierMixin, BaseEstimator):
 
 def _in_memory(X: np.ndarray, y: np.ndarray, classes: np.ndarray) -> Dataset:
     return Dataset(
-        name="memory",
+        name=IN_MEMORY,
         X_train=X.astype(np.float32),
         y_train=y.astype(np.int64),
         X_test=X[:0].astype(np.float32),

@@ -47,7 +47,7 @@ def load_model(path: Path) -> Model:
         raw = Path(path).read_bytes()
         arrays = decode(raw)
         return _model(arrays, json.loads(metadata(raw)["dynsim"]))
-    except (SafetensorError, KeyError, TypeError, ValueError, DynsimError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, DynsimError) as error:
         raise FileFormatError("not a readable dynsim model", where=str(path), given=str(error)) from None
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
+import sys
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -14,7 +17,7 @@ from rich.table import Table
 from dynsim import datasets
 from dynsim.backend.cost import cost
 from dynsim.backend.formats import load_model
-from dynsim.errors import FileFormatError
+from dynsim.errors import FileFormatError, RunFolderError
 from dynsim.runfolder import CHECKPOINT, MODEL, TRAJECTORY, RunFolder
 from dynsim.scenario import Scenario
 from dynsim.trajectory.reader import Trajectory
@@ -42,13 +45,20 @@ def final_table(folder: RunFolder) -> None:
     path = shlex.quote(str(folder.path))
     console.print("Next:", highlight=False)
     for command in _next_commands(path, classifier, folder.scenario):
-        console.print(f"  {command}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"  {program()} {command}", highlight=False, soft_wrap=True, markup=False)
+
+
+def program() -> str:
+    """How this program is called from here: its bare name only where the shell would find it."""
+    if shutil.which("dynsim") or Path(sys.argv[0]).name != "dynsim":
+        return "dynsim"
+    return shlex.quote(os.path.relpath(sys.argv[0]))
 
 
 def _row(summary: dict[str, Any]) -> list[str]:
     final = summary["final"]
     reached = final.get("test_accuracy")
-    shown = f"{100 * reached:.2f} %" if reached is not None else f"{final.get('relative_error', float('nan')):.3g}"
+    shown = f"{100 * reached:.2f} %" if reached is not None else f"{final['relative_error']:.3g}"
     return [
         shown,
         f"{summary['parameters']:,}",
@@ -61,11 +71,8 @@ def _row(summary: dict[str, Any]) -> list[str]:
 def _next_commands(path: str, classifier: bool, scenario: Scenario) -> list[str]:
     length = "epochs" if scenario.run.epochs else "steps"
     longer = 2 * (scenario.run.epochs or scenario.run.steps or 1)
-    commands = [f"dynsim info {path}"]
-    if classifier:
-        commands.append(f"dynsim evaluate {path}")
-    commands.append(f"dynsim resume {path} --set run.{length}={longer}")
-    return [*commands, f"dynsim cite {path}", "dynsim scenarios"]
+    commands = [f"info {path}", f"resume {path} --set run.{length}={longer}", f"cite {path}", "scenarios"]
+    return [f"evaluate {path}", *commands] if classifier else commands
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -152,6 +159,8 @@ def _scenario_lines(s: Scenario) -> dict[str, Any]:
 def evaluate_run(path: Path) -> dict[str, Any]:
     """Test accuracy, confusion matrix (true, predicted) and inference time of a run's classifier."""
     folder = RunFolder.open(path)
+    if folder.scenario.field.kind == "target":
+        raise RunFolderError("a target field has no classes to evaluate", where=str(path), hint=f"dynsim info {path}")
     model, s = load_model(folder.model), folder.scenario
     data = datasets.load(s.field.dataset, seed=s.run.seed, samples=s.field.samples)
     model.logits(data.X_test[:1])  # compiles
@@ -185,7 +194,8 @@ def print_evaluation(result: dict[str, Any]) -> None:
         f"{result['inference_us_per_sample']:.1f} us a sample",
         highlight=False,
     )
-    table = Table(title="confusion: rows true, columns predicted", title_justify="left")
+    console.print("confusion: rows true, columns predicted", highlight=False)
+    table = Table()
     table.add_column("")
     for c in result["classes"]:
         table.add_column(c, justify="right")

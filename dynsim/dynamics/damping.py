@@ -16,7 +16,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from dynsim.dynamics.lagrangian import potentials, summed_lagrangian
-from dynsim.errors import unknown
 from dynsim.system.graph import Groups, System, group_kind
 
 
@@ -139,13 +138,6 @@ LAWS: dict[str, Any] = {c.name: c for c in (Friction, LagrangianDamping, SignalD
 def friction_rate(keep: float, order: float, dt: float) -> float:
     """Lambda for which a step of dt keeps this fraction of the velocity: exp(-order Lambda dt) = keep."""
     return -math.log(keep) / (order * dt)
-
-
-def law(name: str, **options: Any) -> DampingLaw:
-    """The damping law of that name; raises OptionError that lists the options."""
-    if name not in LAWS:
-        raise unknown("law", name, tuple(LAWS))
-    return LAWS[name](**options)
 
 
 def remembered(system: System, exponents: Groups, dt: float, order: float) -> Groups:

@@ -101,13 +101,6 @@ class NetworkField:
                 allowed="as many sub-models as features",
                 hint='write "auto" as the first entry of system.layers',
             )
-        if y.max() >= graph.output.size:
-            raise ShapeError(
-                f"the labels do not fit subsystem {graph.output.name!r}",
-                given=f"{y.max() + 1} classes, {graph.output.size} sub-models",
-                allowed="as many sub-models as classes",
-                hint='write "auto" as the last entry of system.layers',
-            )
         self.graph, self.x, self.y, self.loss, self.seed = graph, x, y, loss, seed
         self.batch = min(batch, len(x))
         self.steps_per_epoch = max(1, len(x) // self.batch)

@@ -38,5 +38,6 @@ class TargetField:
         )
 
     def relative_error(self, phi: np.ndarray) -> float:
-        """|phi - T|_F / |T|_F."""
-        return float(np.linalg.norm(phi - self.target) / np.linalg.norm(self.target))
+        """|phi - T|_F / |T|_F; |phi|_F for a target of zeros."""
+        size = float(np.linalg.norm(self.target))
+        return float(np.linalg.norm(phi - self.target)) / (size or 1.0)

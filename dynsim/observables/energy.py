@@ -17,7 +17,8 @@ def well_energy(system: System, confinement: float) -> float:
 
 @observable
 class Energy:
-    """Energies (dimensionless). The total is conserved only for a fixed field without a speed limit's kicks."""
+    """Energies (dimensionless). The total is a ledger for leapfrog only: the other integrators push before they drift,
+    so that their potential is that of the positions before the step."""
 
     name, kind, every = "energy", "scalar", "step"
 

@@ -20,7 +20,7 @@ class Loss:
 
 @observable
 class Accuracy:
-    """Fraction of this step's batch that is classified rightly; absent without classes."""
+    """Fraction of this step's batch that is classified rightly; NaN without classes."""
 
     name, kind, every = "accuracy", "scalar", "step"
 
@@ -54,7 +54,7 @@ class RelativeStress:
 
 @observable
 class Dead:
-    """Fraction of the hidden sub-models that received no positive signal from this batch (ReLU: that emit nothing)."""
+    """Fraction of the hidden sub-models that emitted nothing in this batch (only ReLU can be so dead)."""
 
     name, kind, every = "dead", "scalar", "frame"
 

@@ -199,5 +199,5 @@ def group_kind(key: str) -> str:
 
 
 def parameters(x: Mapping[str, np.ndarray]) -> int:
-    """How many trained numbers prediction needs."""
+    """How many numbers prediction needs, whether they moved or not."""
     return sum(a.size for a in x.values())

@@ -1,4 +1,4 @@
-"""Seeded initial states. They decide whether anything trains (PHYSICS of path integrals: all distances are positive,
+"""Seeded initial states. They decide whether anything trains (all distances are positive,
 so that a common mode would shift every weight together; a zero-sum mu and points on a sphere prevent it)."""
 
 from __future__ import annotations

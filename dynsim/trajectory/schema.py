@@ -162,7 +162,7 @@ def open_file(path: str | Path, mode: str) -> h5py.File:
             "not a readable HDF5 file (something else, truncated or damaged)",
             where=str(path),
             given=str(error),
-            hint="a file that a killed run left is mended by `dynsim repair`",
+            hint="a file that a killed run left is mended by dynsim.trajectory.repair or dynsim resume",
         ) from error
 
 
