@@ -81,7 +81,7 @@ def load(path: Path, simulation: Simulation) -> float:
 
 def _system(fresh: System, arrays: dict[str, np.ndarray], notes: dict[str, Any]) -> System:
     """The saved state, its groups in the order of a fresh system: sums over groups round alike."""
-    groups: dict[str, dict[str, np.ndarray]] = {g: {} for g in GROUPS}
+    groups: dict[str, Any] = {g: {} for g in GROUPS}
     rank = {key: k for k, key in enumerate(fresh.x)}
     for name in sorted(arrays, key=lambda n: rank.get(n.split("/", 1)[1], len(rank))):
         group, key = name.split("/", 1)

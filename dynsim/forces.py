@@ -8,6 +8,7 @@ printed one and shows the ascent (docs/deviations.md).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +20,9 @@ from dynsim.system.graph import Groups, Link, System
 class Stress:
     """The stress force F = -dE/dW (M, N) of one link; a batch gives it as a product F = emitted.T @ feedback."""
 
-    emitted: np.ndarray | None = None
-    feedback: np.ndarray | None = None
-    matrix: np.ndarray | None = None
+    emitted: Any = None
+    feedback: Any = None
+    matrix: Any = None
 
     def dense(self, kernels) -> np.ndarray:
         """F (M, N)."""

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from time import monotonic
 from types import TracebackType
+from typing import Any
 
 SHOWN = {"loss": "loss", "accuracy": "acc", "validation_accuracy": "val", "entropy": "psi"}
 
@@ -23,7 +24,9 @@ class Progress:
         self.quiet = quiet
         self.live = not quiet and sys.stderr.isatty()
         self.interval = interval if interval is not None else (0.1 if self.live else 5.0)
-        self._phase, self._bar, self._task = "", None, None
+        self._phase = ""
+        self._bar: Any = None
+        self._task: Any = None
         self._first = self._start = self._last = 0.0
         self._seen: dict[str, float] = {}
 

@@ -151,7 +151,9 @@ class DynamicsSection(Section):
     friction: Annotated[float, Field(gt=0, le=1)] | None = Field(
         None, description="velocity kept per step, exp(-order Lambda dt); 0.9 for friction, else 1"
     )
-    order: Literal[0.5, 1] | None = Field(None, description="v <- exp(-order Lambda dt) v: Eq. (54) or Eq. (10)")
+    order: Annotated[float, Field(ge=0.5, le=1)] | None = Field(
+        None, description="v <- exp(-order Lambda dt) v: 1/2 in Eq. (54), 1 in Eq. (10)"
+    )
     limit: bool = Field(True, description="the Eq. (10) speed limit")
     eta: Positive = Field(0.1, description="Eq. (10): longest move of a particle per step; Adam's rate")
     decay: NotNegative | None = Field(None, description="Lambda_env per step; default ln 100 / steps of the run")

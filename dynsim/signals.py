@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import erf, expit
@@ -46,9 +47,9 @@ class Weights:
     """The path integrals of one link, ready to carry signals: W (M, N), or its factors W = gain A B^T."""
 
     matmul: Callable
-    w: np.ndarray | None = None
-    a: np.ndarray | None = None
-    b: np.ndarray | None = None
+    w: Any = None
+    a: Any = None
+    b: Any = None
     gain: float = 1.0
 
     def receive(self, emitted: np.ndarray) -> np.ndarray:

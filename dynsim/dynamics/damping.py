@@ -22,8 +22,11 @@ from dynsim.system.graph import Groups, System, group_kind
 class DampingLaw(Protocol):
     """exponents(system, received, dt) -> (exponent of every moving group, changed memory)."""
 
-    name: str
-    order: float
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def order(self) -> float: ...
 
     def start(self, system: System, seed: int) -> Groups:
         """What the law remembers before the first step."""

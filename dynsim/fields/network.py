@@ -6,6 +6,8 @@ constant near equilibrium); here is the whole chain rule, with Phi_out = T - sof
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from dynsim.errors import ShapeError, unknown
@@ -37,7 +39,7 @@ def forward(graph: Graph, weights: dict[str, Weights], bias: dict[str, np.ndarra
             received[name] = emitted[name] = x
             continue
         # Eq. (4), line 1
-        r = sum(weights[k.name].receive(emitted[k.source]) for k in links)
+        r: Any = sum(weights[k.name].receive(emitted[k.source]) for k in links)
         received[name] = r = r + bias[name] if name in bias else r
         # Eq. (4), line 2
         emitted[name] = activation(graph.by_name[name].activation).emit(r)

@@ -131,7 +131,10 @@ def _share(work, tasks, operations):
 
 @functools.cache
 def _pool():
-    return ThreadPoolExecutor(config.NUMBA_NUM_THREADS, thread_name_prefix="dynsim")
+    return ThreadPoolExecutor(
+        config.NUMBA_NUM_THREADS,  # type: ignore[attr-defined]
+        thread_name_prefix="dynsim",
+    )
 
 
 def _too_narrow(rows, columns):

@@ -45,7 +45,7 @@ class Observable(Protocol):
 OBSERVABLES: dict[str, Observable] = {}
 
 
-def observable(cls: type) -> type:
+def observable(cls: Any) -> Any:
     """Class decorator: registers an instance under its name."""
     OBSERVABLES[cls.name] = cls()
     return cls

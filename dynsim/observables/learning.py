@@ -25,8 +25,8 @@ class Accuracy:
     name, kind, every = "accuracy", "scalar", "step"
 
     def compute(self, snapshot: Snapshot) -> dict[str, float]:
-        known = snapshot.response and snapshot.response.accuracy is not None
-        return {"accuracy": snapshot.response.accuracy if known else float("nan")}
+        accuracy = snapshot.response.accuracy if snapshot.response else None
+        return {"accuracy": float("nan") if accuracy is None else accuracy}
 
 
 def relative_stress(snapshot: Snapshot) -> float:
