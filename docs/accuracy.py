@@ -2,6 +2,7 @@
 
 import argparse
 import statistics
+from math import isnan
 
 from dynsim import Scenario, Simulation
 
@@ -22,7 +23,7 @@ def main() -> None:
     options = parser.parse_args()
     for name in options.scenarios:
         runs = [reached(name, seed, options.set) for seed in range(options.seeds)]
-        parts = [f"{statistics.mean(c):.2f} +- {statistics.stdev(c):.2f}" for c in zip(*runs)]
+        parts = ["-" if isnan(c[0]) else f"{statistics.mean(c):.2f} +- {statistics.stdev(c):.2f}" for c in zip(*runs)]
         tests = ", ".join(f"{t:.2f}" for _, t in runs)
         print(f"| {name} {' '.join(options.set)} | {parts[0]} | {parts[1]} | {tests} |", flush=True)  # noqa: T201
 

@@ -37,7 +37,7 @@ def examine() -> dict[str, dict[str, Any]]:
         "data": {
             "scenarios": str(scenario_folder()),
             "mnist": str(data_folder() / "mnist"),
-            "datasets": ", ".join(datasets.NAMES),
+            **dict(datasets.describe()),
         },
     }
 

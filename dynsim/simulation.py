@@ -259,6 +259,7 @@ class Simulation:
             dt=dynamics.dt,
             eta=dynamics.eta,
             envelope=self.limit.envelope(self.system),
+            decay=self.limit.decay(self.system),
             law=dynamics.law,
             confinement=dynamics.confinement,
             resolutions=tuple(self.scenario.record.resolutions),

@@ -14,16 +14,27 @@ def test_the_wheel_runs_outside_the_clone(tmp_path):
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
     wheel = next(tmp_path.glob("*.whl"))
-    site = tmp_path / "site"
-    with zipfile.ZipFile(wheel) as z:
-        names = set(z.namelist())
-        z.extractall(site)
+    names = set(zipfile.ZipFile(wheel).namelist())
     assert "dynsim/_shipped/scenarios/quickstart.toml" in names
     assert "dynsim/_shipped/data/mnist/train-images-idx3-ubyte.gz" in names
+    site = tmp_path / "site"
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--target",
+        str(site),
+        str(wheel),
+    ]
+    assert subprocess.run(install, capture_output=True, check=False).returncode == 0
     environment = os.environ | {"PYTHONPATH": str(site)}
     where = tmp_path / "elsewhere"
     where.mkdir()
-    run = [sys.executable, "-m", "dynsim", "run", "mnist_mlp", "--smoke", "--quiet", "--set", "run.steps=3"]
+    run = [str(site / "bin" / "dynsim"), "run", "mnist_mlp", "--smoke", "--quiet", "--set", "run.steps=3"]
     done = subprocess.run(run, cwd=where, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (where / "runs" / "mnist_mlp" / "summary.json").is_file()

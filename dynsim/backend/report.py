@@ -130,7 +130,7 @@ def _describe_model(path: Path) -> dict[str, Any]:
     return {
         "model": str(path),
         "subsystems": ", ".join(f"{s.name} {s.size}" for s in graph.subsystems),
-        "links": ", ".join(f"{k.name} ({k.metric})" for k in graph.links),
+        "links": ", ".join(f"{k.name}: {k.metric}, {k.kind.formula}" for k in graph.links),
         "copies": graph.copies,
         "dim": graph.dim,
         "classes": ", ".join(map(str, model.classes)),

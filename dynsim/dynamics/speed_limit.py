@@ -36,13 +36,15 @@ class SpeedLimit:
     coefficients: float = 0.005
     enabled: bool = True
 
+    def decay(self, system: System) -> float:
+        """Lambda_env per step."""
+        return -math.log(FINAL_FRACTION) / max(system.event_span, 1) if self.rate is None else self.rate
+
     def envelope(self, system: System) -> float:
         """exp(-Lambda_env tau), with warm-up; in (0, 1]."""
-        span = max(system.event_span, 1)
-        rate = -math.log(FINAL_FRACTION) / span if self.rate is None else self.rate
-        rise = self.warmup * span
+        rise = self.warmup * max(system.event_span, 1)
         warm = min(1.0, (system.age + 1) / rise) if rise > 1 else 1.0
-        return math.exp(-rate * system.age) * warm
+        return math.exp(-self.decay(system) * system.age) * warm
 
     def apply(self, system: System, v: Groups, dt: float) -> tuple[Groups, float]:
         """Velocities cut to the limit, and the fraction of the coordinate particles that were at it."""

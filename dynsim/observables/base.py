@@ -26,6 +26,7 @@ class Snapshot:
     dt: float
     eta: float
     envelope: float
+    decay: float
     law: str
     confinement: float
     resolutions: tuple[float, ...]

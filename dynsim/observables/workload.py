@@ -22,15 +22,18 @@ def workload_bound(particles: int, eta: float, rate: float, steps: int) -> float
 
 @observable
 class Workload:
-    """I(t): path of this step over all coordinate particles (units of q); W(t): its sum since the start."""
+    """I(t): path of this step over all coordinate particles (units of q); W(t): its sum since the start; the bound
+    of what the Eq. (10) limit allows since the last learning event; the fraction at the limit, and the limit."""
 
     name, kind, every = "workload", "scalar", "step"
 
     def compute(self, snapshot: Snapshot) -> dict[str, float]:
-        totals = snapshot.system.totals
+        system, totals = snapshot.system, snapshot.system.totals
+        particles = system.graph.copies * sum(s.size for s in system.graph.particle_subsystems)
         return {
             "path_length": totals.get("path", 0.0),
             "workload": totals.get("workload", 0.0),
+            "workload_bound": workload_bound(particles, snapshot.eta, snapshot.decay, system.age),
             "limited": totals.get("limited", 0.0),
             "limit": snapshot.eta * snapshot.envelope,
         }
