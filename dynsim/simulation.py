@@ -14,14 +14,20 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-import psutil
 
 from dynsim import datasets
-from dynsim.datafiles import read_matrix
-from dynsim.dynamics.damping import DampingLaw, Friction, LagrangianDamping, SignalDamping, friction_rate
-from dynsim.dynamics.integrators import Motion, integrator, kinetic_energy
-from dynsim.dynamics.speed_limit import SpeedLimit
-from dynsim.errors import DataError, DivergenceError, ResourceError, ShapeError, unknown
+from dynsim.build import (
+    build_graph,
+    build_law,
+    build_limit,
+    check_memory,
+    given_array,
+    given_groups,
+    target_matrix,
+)
+from dynsim.dynamics.divergence import check_finite
+from dynsim.dynamics.integrators import Motion, integrator
+from dynsim.errors import DataError, ShapeError
 from dynsim.fields.base import Field
 from dynsim.fields.data import LearningData
 from dynsim.fields.network import NetworkField, loss_and_feedback, predict_logits
@@ -32,13 +38,10 @@ from dynsim.kernels.load import load
 from dynsim.observables import Snapshot, find, measure
 from dynsim.observables.learning import relative_stress
 from dynsim.observables.projection import axes_projection, pca_projection
-from dynsim.scenario import InitialSection, Scenario
+from dynsim.scenario import Scenario
 from dynsim.signals import all_weights
-from dynsim.system.graph import Graph, Groups, Link, Subsystem, System, group_kind
-from dynsim.system.initialise import default_copies, initial_positions, masses, random
-
-# Beyond this coordinate a particle has run away: systems start on the unit sphere.
-RUNAWAY = 1e6
+from dynsim.system.graph import Groups, System, group_kind
+from dynsim.system.initialise import initial_positions, masses, random
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ class Simulation:
         result: Groups = {}
         for key in [k for k in v if k.startswith("q:")]:
             if key[2:] in initial.velocities:
-                result[key] = _given(initial.velocities[key[2:]], v[key], f"system.initial.velocities.{key[2:]}")
+                result[key] = given_array(initial.velocities[key[2:]], v[key], f"system.initial.velocities.{key[2:]}")
             elif initial.speed:
                 result[key] = (initial.speed * rng.standard_normal(v[key].shape)).astype(v[key].dtype)
         return result
@@ -363,155 +366,3 @@ class Simulation:
         loss = loss_and_feedback(self.scenario.field.loss, logits, samples.y)[0] if len(samples) else math.nan
         accuracy = float((predicted == samples.y).mean()) if len(samples) else math.nan
         return Evaluation(loss, accuracy, confusion)
-
-
-# Pieces of a scenario --------------------------------------------------------------------------------------------
-
-
-def build_graph(scenario: Scenario, layers: list[int]) -> Graph:
-    """Subsystems input, hidden (hidden1, hidden2, ...), output, and their links."""
-    s = scenario.system
-    hidden = [""] if len(layers) == 3 else [str(k) for k in range(1, len(layers) - 1)]
-    names = ["input", *(f"hidden{k}" for k in hidden), "output"]
-    network = scenario.field.kind == "network"
-    pairs = s.links or [(k, k + 1) for k in range(len(layers) - 1)]
-    receivers = {target for _, target in pairs}
-    subsystems = tuple(
-        Subsystem(
-            name,
-            size,
-            s.activation if 0 < k < len(layers) - 1 else "identity",
-            bias=network and s.bias and k in receivers,
-        )
-        for k, (name, size) in enumerate(zip(names, layers))
-    )
-    links = tuple(Link(names[a], names[b], s.metric, s.p, s.eps) for a, b in pairs)
-    sizes = [(layers[a], layers[b]) for a, b in pairs]
-    copies = default_copies(sizes, s.dim) if s.copies == "auto" else int(s.copies)
-    return Graph(subsystems, links, copies, s.dim)
-
-
-def build_law(scenario: Scenario) -> DampingLaw:
-    """The damping law with the scenario's numbers; constant friction is given as what a step keeps."""
-    d = scenario.dynamics
-    whole = d.law == "friction" or d.integrator == "eq10-literal"
-    order = d.order or (1.0 if whole else 0.5)
-    rate = friction_rate(d.kept, order, d.dt)
-    if d.law == "friction":
-        return Friction(rate=rate, order=order)
-    if d.law == "lagrangian":
-        return LagrangianDamping(order=order)
-    return SignalDamping(order=order, rate=rate)
-
-
-def build_limit(scenario: Scenario) -> SpeedLimit:
-    """The Eq. (10) limit with the scenario's numbers."""
-    d = scenario.dynamics
-    return SpeedLimit(d.eta, d.decay, d.warmup, d.coefficients, d.limit)
-
-
-def target_matrix(scenario: Scenario, graph: Graph) -> np.ndarray:
-    """(M, N) from the scenario: drawn, written out, or read from a file."""
-    given, shape = scenario.field.target, graph.shape(graph.links[0])
-    if given == "normal":
-        return random(scenario.run.seed, "target").standard_normal(shape)
-    if isinstance(given, str):
-        return read_matrix(scenario.located(given))
-    return _given(given, np.empty(shape), "field.target")
-
-
-def given_groups(scenario: Scenario, graph: Graph) -> Groups:
-    """The groups that `system.initial` prescribes."""
-    initial, copies, dim = scenario.system.initial, graph.copies, graph.dim
-    given: Groups = {}
-    _check_names(graph, initial)
-    for name, value in initial.positions.items():
-        size = graph.by_name[name].size
-        given[f"q:{name}"] = _given(value, np.empty((copies, size, dim)), f"system.initial.positions.{name}")
-    for name, value in initial.mu.items():
-        given[f"mu:{name}"] = _given(value, np.empty(copies), f"system.initial.mu.{name}")[:, None]
-    for name, gain in initial.gain.items():
-        given[f"gain:{name}"] = np.full((1, 1), gain)
-    return given
-
-
-def _check_names(graph: Graph, initial: InitialSection) -> None:
-    subsystems, links = tuple(graph.by_name), tuple(k.name for k in graph.links)
-    asked = {"positions": subsystems, "velocities": subsystems, "mu": links, "gain": links}
-    for key, legal in asked.items():
-        for name in getattr(initial, key):
-            if name not in legal:
-                raise unknown("name", name, legal, where=f"system.initial.{key}")
-
-
-def _given(value: Any, like: np.ndarray, where: str) -> np.ndarray:
-    try:
-        a = np.array(value, dtype=like.dtype)
-    except (TypeError, ValueError):
-        raise DataError("not an array of numbers", where=where, allowed=f"nested lists of shape {like.shape}") from None
-    if a.shape != like.shape:
-        raise DataError("wrong shape", where=where, given=a.shape, allowed=str(like.shape))
-    if not np.isfinite(a).all():
-        bad = tuple(int(k) for k in np.argwhere(~np.isfinite(a))[0])
-        raise DataError("a number is not finite", where=f"{where}{list(bad)}", given=a[bad])
-    return a
-
-
-def memory_estimate(scenario: Scenario, layers: list[int], batch: int) -> int:
-    """Bytes that a run with this batch needs at most, beside its dataset."""
-    size = np.dtype(scenario.run.dtype).itemsize
-    graph = build_graph(scenario, layers)
-    coordinates = graph.copies * graph.size * graph.dim
-    pairs = sum(m * n for m, n in map(graph.shape, graph.links))
-    signals = batch * graph.size
-    # coordinates: x, v, force, their successors, memory of law and integrator; pairs: W, F and a transposed copy
-    return size * (12 * coordinates + 4 * pairs + 8 * signals)
-
-
-def check_memory(scenario: Scenario, layers: list[int], batch: int) -> None:
-    """Raises ResourceError with the estimate if the scenario cannot fit into this machine's free memory."""
-    need, free = memory_estimate(scenario, layers, batch), psutil.virtual_memory().available
-    if need > free:
-        raise ResourceError(
-            "the scenario does not fit into memory",
-            where=scenario.name,
-            given=f"about {need / 2**30:.1f} GiB needed",
-            allowed=f"{free / 2**30:.1f} GiB free",
-            hint="fewer sub-models (system.layers), copies or dimensions, or dtype float32",
-        )
-
-
-def check_finite(system: System, response: Response) -> None:
-    """Raises DivergenceError that names the particle and the link where a number is not finite or runs away."""
-    calm = math.isfinite(response.loss) and math.isfinite(kinetic_energy(system))
-    if calm and all(np.abs(a).max(initial=0) < RUNAWAY for a in system.x.values()):
-        return
-    hint = "a smaller dynamics.dt or dynamics.eta, dynamics.limit = true, or float64"
-    for what, groups in (("position", system.x), ("velocity", system.v), ("force", system.force)):
-        for key, a in groups.items():
-            bad = ~np.isfinite(a) if what != "position" else ~(np.abs(a) < RUNAWAY)
-            if bad.any():
-                where = tuple(int(k) for k in np.argwhere(bad)[0])
-                raise DivergenceError(
-                    f"the {what} of a particle is {_kind_of(a[where])}",
-                    where=f"step {system.step}",
-                    given=f"{_particle(key, where)}, links {_links_of(system.graph, key)}",
-                    hint=hint,
-                )
-    raise DivergenceError("the loss is not finite", where=f"step {system.step}", given=response.loss, hint=hint)
-
-
-def _kind_of(value: float) -> str:
-    return "NaN" if math.isnan(value) else "infinite" if math.isinf(value) else f"running away ({value:.3g})"
-
-
-def _particle(key: str, where: tuple[int, ...]) -> str:
-    kind, name = key.split(":", 1)
-    if kind == "q":
-        return f"sub-model {where[1]}, copy {where[0]} of {name!r}"
-    return f"{kind}[{where[0]}] of {name!r}"
-
-
-def _links_of(graph: Graph, key: str) -> str:
-    name = key.split(":", 1)[1]
-    return ", ".join(k.name for k in graph.links if name in (k.name, k.source, k.target))
