@@ -7,6 +7,12 @@ from typing import Any
 import numpy as np
 
 from dynsim.observables.base import Snapshot, observable
+from dynsim.system.graph import Groups
+
+
+def _groups(snapshot: Snapshot, groups: Groups) -> dict[str, Any]:
+    """The coordinate groups of a kind by subsystem; None where nothing is known yet."""
+    return {s.name: groups.get(f"q:{s.name}") for s in snapshot.system.graph.particle_subsystems}
 
 
 @observable
@@ -16,8 +22,7 @@ class Velocity:
     name, kind, every = "velocity", "per_particle", "frame"
 
     def compute(self, snapshot: Snapshot) -> dict[str, Any]:
-        system = snapshot.system
-        return {s.name: system.v.get(f"q:{s.name}") for s in system.graph.particle_subsystems}
+        return _groups(snapshot, snapshot.system.v)
 
 
 @observable
@@ -27,8 +32,7 @@ class Force:
     name, kind, every = "force", "per_particle", "frame"
 
     def compute(self, snapshot: Snapshot) -> dict[str, Any]:
-        system = snapshot.system
-        return {s.name: system.force.get(f"q:{s.name}") for s in system.graph.particle_subsystems}
+        return _groups(snapshot, snapshot.system.force)
 
 
 @observable
