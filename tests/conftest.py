@@ -1,8 +1,13 @@
 """What all tests share: the devices on which the physics must hold."""
 
+import os
+
 import pytest
 
-from dynsim.kernels.load import load
+# Before SciPy is imported: without it scikit-learn skips one of its estimator checks.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
+
+from dynsim.kernels.load import load  # noqa: E402
 
 
 @pytest.fixture(scope="session", params=["reference", "cpu"])
