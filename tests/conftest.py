@@ -7,7 +7,7 @@ import pytest
 # Before SciPy is imported: without it scikit-learn skips one of its estimator checks.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
-from dynsim.kernels.load import load  # noqa: E402
+from dynsim.kernels.load import load
 
 
 @pytest.fixture(scope="session", params=["reference", "cpu"])
