@@ -21,15 +21,17 @@ def cloud(run: str, out: str) -> None:
     with Trajectory(RunFolder.open(run) / TRAJECTORY) as t:
         frames, cast = [t.frame(0), t.frame(len(t) - 1)], t.cast
     axes = pca_projection(frames[-1].properties["position"])[:2]
-    figure, panels = plt.subplots(1, 2, figsize=(11, 5), sharex=True, sharey=True, facecolor="#14161a")
+    figure, panels = plt.subplots(1, 2, figsize=(11, 6.4), facecolor="#14161a")
     for panel, frame, title in zip(panels, frames, ("before training", f"after {frames[-1].step} steps")):
         points = frame.properties["position"] @ axes.T
         for k, name in enumerate(cast.subsystems):
             chosen = points[cast.subsystem == k]
-            size = 2 if name == "input" else 5 if name == "hidden" else 22
+            size = 14 if name == "output" else 1.8
             label = f"{name} ({len(np.unique(cast.index[cast.subsystem == k]))} sub-models)"
-            panel.scatter(*chosen.T, s=size, c=COLOURS[name], alpha=0.8, linewidths=0, label=label, zorder=k)
-        panel.set_title(title, color="w")
+            panel.scatter(*chosen.T, s=size, c=COLOURS[name], alpha=0.75, linewidths=0, label=label, zorder=k)
+        reach = 1.1 * np.quantile(np.abs(points), 0.998)  # a few stragglers lie outside
+        panel.set(xlim=(-reach, reach), ylim=(-reach, reach))
+        panel.set_title(f"{title} (mind the scale)", color="w")
         panel.set_facecolor("#14161a")
         panel.tick_params(colors="#9aa0a6")
         panel.set_aspect("equal")
@@ -38,8 +40,8 @@ def cloud(run: str, out: str) -> None:
         panel.set_xlabel("first principal axis", color="#9aa0a6")
     panels[0].set_ylabel("second principal axis", color="#9aa0a6")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncol=3, frameon=False, labelcolor="w", markerscale=2)
-    figure.tight_layout(rect=(0, 0.06, 1, 1))
+    figure.legend(handles, labels, loc="lower center", ncol=3, frameon=False, labelcolor="w", markerscale=3)
+    figure.tight_layout(rect=(0, 0.06, 1, 0.98))
     figure.savefig(out, dpi=110, facecolor=figure.get_facecolor())
 
 

@@ -40,7 +40,7 @@ def final_table(folder: RunFolder) -> None:
         table.add_column(name, justify="left" if not name else "right")
     table.add_row("DyN", *_row(summary))
     if "twin" in summary:
-        table.add_row("dense twin (Adam)", *_row(summary["twin"]))
+        table.add_row("dense twin", *_row(summary["twin"]))
     console.print(table)
     path = shlex.quote(str(folder.path))
     console.print("Next:", highlight=False)
