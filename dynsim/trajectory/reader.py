@@ -74,8 +74,9 @@ class Trajectory:
 
     def refresh(self) -> int:
         """Look for what a writer has added; the number of frames."""
-        for table in self._columns.tables:
-            for dataset in table.values():
+        # Against the order of flushing: whatever is flushed in between, no frame is newer than its events.
+        for table in reversed(self._columns.tables):
+            for dataset in reversed(table.values()):
                 dataset.refresh()
         frames = self._columns.frames
         self._length = schema.length(frames)
