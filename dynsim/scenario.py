@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -17,12 +16,11 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from dynsim import datasets
 from dynsim.dynamics.damping import LAWS
 from dynsim.dynamics.integrators import INTEGRATORS
-from dynsim.errors import DynsimError, OptionError, ScenarioError, ShapeError, did_you_mean
+from dynsim.errors import ScenarioError, ShapeError, did_you_mean
 from dynsim.fields.network import LOSSES
 from dynsim.kernels.load import DEVICES
 from dynsim.observables import named
@@ -30,24 +28,12 @@ from dynsim.shipped import scenario_folder
 from dynsim.signals import ACTIVATIONS
 from dynsim.system.graph import Graph, Link, Subsystem
 from dynsim.system.metric import METRICS
+from dynsim.validation import apply_setting, explain_all, fail, one_of, set_key
 
 # What a scenario can ask for; free weights are only the twin's.
 PATH_INTEGRALS = tuple(name for name, m in METRICS.items() if m.particles)
 # The dataset of a program that hands its arrays over.
 IN_MEMORY = "memory"
-
-
-def _one_of(options: Iterable[str], hidden: tuple[str, ...] = ()) -> AfterValidator:
-    """The value is one of the options; the error lists them (but not the hidden ones) and suggests the closest."""
-    legal = tuple(options)
-
-    def check(value: str) -> str:
-        if value not in (*legal, *hidden):
-            hint = did_you_mean(value, legal) or ""
-            raise PydanticCustomError("option", "unknown name", {"allowed": ", ".join(legal), "hint": hint})
-        return value
-
-    return AfterValidator(check)
 
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -86,14 +72,14 @@ class SystemSection(Section):
     )
     copies: Count | Literal["auto"] = Field("auto", description="H; auto follows Lemma C.2, Eq. (19)")
     dim: Annotated[int, Field(gt=0, le=4096)] = Field(9, description="d of the state space R^d")
-    metric: Annotated[str, _one_of(PATH_INTEGRALS, hidden=("weights",))] = Field(
+    metric: Annotated[str, one_of(PATH_INTEGRALS, hidden=("weights",))] = Field(
         "l2", description="of the path integrals"
     )
     p: Annotated[float, Field(ge=1, le=64)] = Field(3.0, description="exponent of metric lp")
     eps: NotNegative = Field(1e-3, description="softening of l2, plummer and reciprocal")
-    activation: Annotated[str, _one_of(ACTIVATIONS)] = Field("relu", description="of the hidden subsystems")
+    activation: Annotated[str, one_of(ACTIVATIONS)] = Field("relu", description="of the hidden subsystems")
     bias: bool = Field(True, description="a bias per receiving sub-model (networks only)")
-    trained: list[Annotated[str, _one_of(("q", "mu", "gain", "eps", "bias", "weight"))]] = Field(
+    trained: list[Annotated[str, one_of(("q", "mu", "gain", "eps", "bias", "weight"))]] = Field(
         ["q", "mu", "gain", "eps", "bias", "weight"], description="kinds of groups that move"
     )
     initial: InitialSection = InitialSection()
@@ -101,12 +87,12 @@ class SystemSection(Section):
     @model_validator(mode="after")
     def _check(self) -> SystemSection:
         if "auto" in self.layers[1:-1]:
-            _fail("only the first and the last layer can be auto", ("layers",), self.layers)
+            fail("only the first and the last layer can be auto", ("layers",), self.layers)
         if self.metric == "reciprocal" and self.eps == 0:
-            _fail("reciprocal needs eps > 0", ("eps",), self.eps)
+            fail("reciprocal needs eps > 0", ("eps",), self.eps)
         for pair in self.links or []:
             if not all(0 <= k < len(self.layers) for k in pair):
-                _fail("a link names a layer that is not there", ("links",), pair, f"0 ... {len(self.layers) - 1}")
+                fail("a link names a layer that is not there", ("links",), pair, f"0 ... {len(self.layers) - 1}")
         _check_graph(len(self.layers), self.links or [])
         return self
 
@@ -114,7 +100,7 @@ class SystemSection(Section):
 class FieldSection(Section):
     """What pushes: a network with data, or a target matrix."""
 
-    kind: Annotated[str, _one_of(("network", "target"))] = Field("network", description="network or target")
+    kind: Annotated[str, one_of(("network", "target"))] = Field("network", description="network or target")
     dataset: str = Field("", description="name of a dataset, or path of a .npz or .csv")
     samples: Count | None = Field(None, description="use only so many training samples")
     validation: Annotated[float, Field(ge=0, lt=1)] = Field(
@@ -122,7 +108,7 @@ class FieldSection(Section):
     )
     centre: bool = Field(True, description="inputs minus their mean, divided by their standard deviation")
     batch: Count = Field(128, description="samples per step")
-    loss: Annotated[str, _one_of(LOSSES)] = Field("cross-entropy", description="what the network minimises")
+    loss: Annotated[str, one_of(LOSSES)] = Field("cross-entropy", description="what the network minimises")
     target: str | Nested | None = Field(
         None, description='"normal", a matrix as nested lists, or the path of a .npy, .npz or .csv'
     )
@@ -132,21 +118,21 @@ class FieldSection(Section):
         known = (*datasets.NAMES, IN_MEMORY)
         if self.kind == "network" and not (self.dataset in known or Path(self.dataset).suffix):
             hint = did_you_mean(self.dataset, datasets.NAMES)
-            _fail(
+            fail(
                 "a network needs a dataset", ("dataset",), self.dataset, f"{', '.join(datasets.NAMES)} or a path", hint
             )
         if self.kind == "target" and self.dataset:
-            _fail("a target field takes no dataset", ("dataset",), self.dataset)
+            fail("a target field takes no dataset", ("dataset",), self.dataset)
         if self.kind == "target" and self.target is None:
-            _fail("a target field needs a target", ("target",), None, '"normal", nested lists or a path')
+            fail("a target field needs a target", ("target",), None, '"normal", nested lists or a path')
         return self
 
 
 class DynamicsSection(Section):
     """How it moves."""
 
-    integrator: Annotated[str, _one_of(INTEGRATORS)] = Field("kick-drift", description="how a step is taken")
-    law: Annotated[str, _one_of(LAWS)] = Field("friction", description="for Lambda; signal is Eq. (11)")
+    integrator: Annotated[str, one_of(INTEGRATORS)] = Field("kick-drift", description="how a step is taken")
+    law: Annotated[str, one_of(LAWS)] = Field("friction", description="for Lambda; signal is Eq. (11)")
     dt: Positive = Field(1.0, description="step in units of the particles' own time (see masses)")
     friction: Annotated[float, Field(gt=0, le=1)] | None = Field(
         None, description="velocity kept per step, exp(-order Lambda dt); 0.9 for friction, else 1"
@@ -164,7 +150,7 @@ class DynamicsSection(Section):
     @model_validator(mode="after")
     def _check(self) -> DynamicsSection:
         if self.law == "lagrangian" and self.friction is not None:
-            _fail("the lagrangian law has no friction beside it", ("friction",), self.friction)
+            fail("the lagrangian law has no friction beside it", ("friction",), self.friction)
         return self
 
     @property
@@ -187,8 +173,8 @@ class RunSection(Section):
     epochs: Count | None = Field(None, description="passes over the training part (or give steps)")
     steps: Count | None = Field(None, description="steps (or give epochs)")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="of everything random")
-    dtype: Annotated[str, _one_of(("float32", "float64"))] = Field("float32", description="of all arrays")
-    device: Annotated[str, _one_of(DEVICES)] = Field("auto", description="where the kernels run")
+    dtype: Annotated[str, one_of(("float32", "float64"))] = Field("float32", description="of all arrays")
+    device: Annotated[str, one_of(DEVICES)] = Field("auto", description="where the kernels run")
     stop: StopSection = StopSection()
     checkpoint: Positive = Field(30.0, description="seconds between checkpoints")
     twin: Positive | None = Field(
@@ -198,7 +184,7 @@ class RunSection(Section):
     @model_validator(mode="after")
     def _check(self) -> RunSection:
         if (self.epochs is None) == (self.steps is None):
-            _fail("give either epochs or steps", ("epochs",), f"epochs={self.epochs}, steps={self.steps}")
+            fail("give either epochs or steps", ("epochs",), f"epochs={self.epochs}, steps={self.steps}")
         return self
 
 
@@ -206,18 +192,18 @@ class RecordSection(Section):
     """What is written."""
 
     every: Count = Field(50, description="steps between frames")
-    observables: list[Annotated[str, _one_of(named("scalar"))]] = Field(
+    observables: list[Annotated[str, one_of(named("scalar"))]] = Field(
         ["loss", "accuracy", "entropy", "energy", "workload", "dead"], description="scalars"
     )
-    properties: list[Annotated[str, _one_of(named("per_particle"))]] = Field(
+    properties: list[Annotated[str, one_of(named("per_particle"))]] = Field(
         [], description="per-particle arrays beside the positions"
     )
     resolutions: list[Positive] = Field(
         [0.25, 0.5, 1.0, 2.0, 4.0], min_length=1, description="delta of psi(delta), in standard deviations"
     )
-    projection: Annotated[str, _one_of(("axes", "pca"))] = Field("axes", description="of the 3-D view")
+    projection: Annotated[str, one_of(("axes", "pca"))] = Field("axes", description="of the 3-D view")
     axes: tuple[int, int, int] = Field((0, 1, 2), description="of R^d shown by projection axes")
-    compression: Annotated[str, _one_of(("none", "gzip"))] = Field("none", description="of the trajectory")
+    compression: Annotated[str, one_of(("none", "gzip"))] = Field("none", description="of the trajectory")
 
 
 class Scenario(Section):
@@ -240,13 +226,13 @@ class Scenario(Section):
     @model_validator(mode="after")
     def _check(self) -> Scenario:
         if self.field.kind == "target" and len(self.system.layers) != 2:
-            _fail("a target field has exactly two layers", ("system", "layers"), self.system.layers)
+            fail("a target field has exactly two layers", ("system", "layers"), self.system.layers)
         if self.field.kind == "target" and "auto" in self.system.layers:
-            _fail("a target field cannot size its layers", ("system", "layers"), self.system.layers)
+            fail("a target field cannot size its layers", ("system", "layers"), self.system.layers)
         if self.run.stop.accuracy is not None and self.field.validation == 0:
-            _fail("stopping at an accuracy needs a validation part", ("field", "validation"), 0, "more than 0")
+            fail("stopping at an accuracy needs a validation part", ("field", "validation"), 0, "more than 0")
         if not all(0 <= axis < max(3, self.system.dim) for axis in self.record.axes):
-            _fail("an axis is not there", ("record", "axes"), self.record.axes, f"0 ... {self.system.dim - 1}")
+            fail("an axis is not there", ("record", "axes"), self.record.axes, f"0 ... {self.system.dim - 1}")
         return self
 
     @property
@@ -282,7 +268,7 @@ class Scenario(Section):
         except tomllib.TOMLDecodeError as error:
             raise ScenarioError("not valid TOML", where=where, given=str(error)) from None
         for setting in settings:
-            _apply(raw, setting)
+            apply_setting(raw, setting)
         if path is not None:
             raw.setdefault("name", path.stem)
         scenario = cls.from_dict(raw, where=where)
@@ -296,7 +282,7 @@ class Scenario(Section):
         try:
             return cls.model_validate(raw)
         except ValidationError as error:
-            problems = _explain_all(error)
+            problems = explain_all(error, cls)
             count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
             raise ScenarioError(count, where=where, problems=problems) from None
 
@@ -304,7 +290,7 @@ class Scenario(Section):
         """A validated copy with dotted keys replaced: `scenario.changed(**{"run.seed": 1})`."""
         raw = self.model_dump(mode="json", exclude_none=True)
         for key, value in settings.items():
-            _set(raw, key, value)
+            set_key(raw, key, value)
         other = Scenario.from_dict(raw, where=self.name)
         other._about, other._folder = self._about, self._folder
         return other
@@ -352,95 +338,10 @@ def head_comment(text: str) -> str:
     return "\n".join(lines)
 
 
-def _fail(message: str, path: tuple[str, ...], given: Any, allowed: str = "", hint: str | None = None) -> None:
-    context = {"path": path, "given": given, "allowed": allowed, "hint": hint}
-    raise PydanticCustomError("rule", message, context)  # type: ignore[arg-type]
-
-
 def _check_graph(layers: int, links: list[tuple[int, int]]) -> None:
     """The links as the graph will see them: no cycle, none twice."""
     subsystems = tuple(Subsystem(str(k), 1) for k in range(layers))
     try:
         Graph(subsystems, tuple(Link(str(a), str(b)) for a, b in links), 1, 1)
     except ShapeError as error:
-        _fail(error.what, ("links",), error.given)
-
-
-def _explain_all(error: ValidationError) -> tuple[DynsimError, ...]:
-    """One problem a key: where several types were tried, their complaints are joined."""
-    found: dict[str | None, DynsimError] = {}
-    for problem in map(_explain, error.errors()):
-        first = found.get(problem.where)
-        if first is None:
-            found[problem.where] = problem
-        else:
-            found[problem.where] = OptionError(f"{first.what}, or {problem.what}", where=first.where, given=first.given)
-    return tuple(found.values())
-
-
-def _explain(error: Any) -> DynsimError:
-    """One pydantic error in our own words, with a did-you-mean for unknown keys and names."""
-    context = error.get("ctx", {})
-    path = [str(k) for k in error["loc"] if k not in ("int", "float", "constrained-int") and "literal" not in str(k)]
-    where = ".".join([*path, *context.get("path", ())])
-    if error["type"] == "extra_forbidden":
-        legal = list(_section(path[:-1]).model_fields)
-        hint = _nearest_key(path) or did_you_mean(path[-1], legal)
-        return OptionError("unknown key", where=where, allowed=", ".join(legal), hint=hint)
-    if error["type"] == "option":
-        given, hint = repr(error["input"]), context["hint"] or None
-        return OptionError(error["msg"], where=where, given=given, allowed=context["allowed"], hint=hint)
-    if error["type"] == "rule":
-        return OptionError(
-            error["msg"], where=where, given=context["given"], allowed=context["allowed"] or None, hint=context["hint"]
-        )
-    if error["type"] == "missing" and not path[-1].isdigit():
-        return OptionError("missing", where=where, hint=f"{path[-1]} has no default: write it")
-    return OptionError(error["msg"], where=where, given=repr(error["input"]))
-
-
-def _section(path: list[str]) -> type[BaseModel]:
-    """The model of the table at a path."""
-    model: type[BaseModel] = Scenario
-    for key in path:
-        info = model.model_fields.get(key)
-        if info is not None and isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            model = info.annotation
-    return model
-
-
-def _nearest_key(path: list[str]) -> str | None:
-    """A key of that name in another table: eta belongs to dynamics, not to run."""
-    homes = [f"{t}.{path[-1]}" for t in Scenario.model_fields if path[-1] in _section([t]).model_fields]
-    return f"did you mean {homes[0]}?" if homes and len(path) > 1 else None
-
-
-def _apply(raw: dict[str, Any], setting: str) -> None:
-    """One `a.b=value` of the command line; the value is TOML, or else a plain string."""
-    key, mark, text = setting.partition("=")
-    if not mark or not key.strip():
-        raise ScenarioError("a setting is key=value", where="--set", given=setting, hint="--set dynamics.dt=0.5")
-    try:
-        value = tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
-    _set(raw, key.strip(), value)
-
-
-# Two ways of saying the same: setting one takes the other away.
-_EXCLUSIVE = {"run.epochs": "steps", "run.steps": "epochs"}
-
-
-def _set(raw: dict[str, Any], key: str, value: Any) -> None:
-    *tables, last = key.split(".")
-    table = raw
-    for name in tables:
-        table = table.setdefault(name, {})
-        if not isinstance(table, dict):
-            raise ScenarioError("not a table", where="--set", given=key)
-    if key in _EXCLUSIVE:
-        table.pop(_EXCLUSIVE[key], None)
-    if value is None:
-        table.pop(last, None)
-    else:
-        table[last] = value
+        fail(error.what, ("links",), error.given)

@@ -1,0 +1,110 @@
+"""What is wrong with a nested table, said so that a person can mend it: key path, what is allowed, the closest name."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import AfterValidator, BaseModel, ValidationError
+from pydantic_core import PydanticCustomError
+
+from dynsim.errors import DynsimError, OptionError, ScenarioError, did_you_mean
+
+
+def one_of(options: Iterable[str], hidden: tuple[str, ...] = ()) -> AfterValidator:
+    """The value is one of the options; the error lists them (but not the hidden ones) and suggests the closest."""
+    legal = tuple(options)
+
+    def check(value: str) -> str:
+        if value not in (*legal, *hidden):
+            hint = did_you_mean(value, legal) or ""
+            raise PydanticCustomError("option", "unknown name", {"allowed": ", ".join(legal), "hint": hint})
+        return value
+
+    return AfterValidator(check)
+
+
+def fail(message: str, path: tuple[str, ...], given: Any, allowed: str = "", hint: str | None = None) -> None:
+    context = {"path": path, "given": given, "allowed": allowed, "hint": hint}
+    raise PydanticCustomError("rule", message, context)  # type: ignore[arg-type]
+
+
+def explain_all(error: ValidationError, root: type[BaseModel]) -> tuple[DynsimError, ...]:
+    """One problem a key: where several types were tried, their complaints are joined."""
+    found: dict[str | None, DynsimError] = {}
+    for problem in (_explain(e, root) for e in error.errors()):
+        first = found.get(problem.where)
+        if first is None:
+            found[problem.where] = problem
+        else:
+            found[problem.where] = OptionError(f"{first.what}, or {problem.what}", where=first.where, given=first.given)
+    return tuple(found.values())
+
+
+def _explain(error: Any, root: type[BaseModel]) -> DynsimError:
+    """One pydantic error in our own words, with a did-you-mean for unknown keys and names."""
+    context = error.get("ctx", {})
+    path = [str(k) for k in error["loc"] if k not in ("int", "float", "constrained-int") and "literal" not in str(k)]
+    where = ".".join([*path, *context.get("path", ())])
+    if error["type"] == "extra_forbidden":
+        legal = list(_section(root, path[:-1]).model_fields)
+        hint = _nearest_key(root, path) or did_you_mean(path[-1], legal)
+        return OptionError("unknown key", where=where, allowed=", ".join(legal), hint=hint)
+    if error["type"] == "option":
+        given, hint = repr(error["input"]), context["hint"] or None
+        return OptionError(error["msg"], where=where, given=given, allowed=context["allowed"], hint=hint)
+    if error["type"] == "rule":
+        return OptionError(
+            error["msg"], where=where, given=context["given"], allowed=context["allowed"] or None, hint=context["hint"]
+        )
+    if error["type"] == "missing" and not path[-1].isdigit():
+        return OptionError("missing", where=where, hint=f"{path[-1]} has no default: write it")
+    return OptionError(error["msg"], where=where, given=repr(error["input"]))
+
+
+def _section(root: type[BaseModel], path: list[str]) -> type[BaseModel]:
+    """The model of the table at a path."""
+    model = root
+    for key in path:
+        info = model.model_fields.get(key)
+        if info is not None and isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            model = info.annotation
+    return model
+
+
+def _nearest_key(root: type[BaseModel], path: list[str]) -> str | None:
+    """A key of that name in another table: eta belongs to dynamics, not to run."""
+    homes = [f"{t}.{path[-1]}" for t in root.model_fields if path[-1] in _section(root, [t]).model_fields]
+    return f"did you mean {homes[0]}?" if homes and len(path) > 1 else None
+
+
+def apply_setting(raw: dict[str, Any], setting: str) -> None:
+    """One `a.b=value` of the command line; the value is TOML, or else a plain string."""
+    key, mark, text = setting.partition("=")
+    if not mark or not key.strip():
+        raise ScenarioError("a setting is key=value", where="--set", given=setting, hint="--set dynamics.dt=0.5")
+    try:
+        value = tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    set_key(raw, key.strip(), value)
+
+
+# Two ways of saying the same: setting one takes the other away.
+_EXCLUSIVE = {"run.epochs": "steps", "run.steps": "epochs"}
+
+
+def set_key(raw: dict[str, Any], key: str, value: Any) -> None:
+    *tables, last = key.split(".")
+    table = raw
+    for name in tables:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise ScenarioError("not a table", where="--set", given=key)
+    if key in _EXCLUSIVE:
+        table.pop(_EXCLUSIVE[key], None)
+    if value is None:
+        table.pop(last, None)
+    else:
+        table[last] = value
