@@ -13,12 +13,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as decode
 from safetensors.numpy import save as encode
 
-from dynsim.errors import FileFormatError
+from dynsim.errors import FileFormatError, ScenarioError
 from dynsim.scenario import Scenario
 from dynsim.simulation import Simulation
 from dynsim.system.graph import System
 
-SCHEMA = "dynsim-checkpoint/1"
+SCHEMA = "dynsim-checkpoint/2"
 GROUPS = ("x", "v", "force", "mass", "memory")
 NUMBERS = ("totals", "step", "time", "event_step", "event_span")
 
@@ -38,8 +38,11 @@ def save(path: Path, simulation: Simulation, elapsed: float) -> None:
     notes |= {
         "schema": SCHEMA,
         "scenario": fingerprint(simulation.resolved),
+        "changes": simulation.changes,
+        "total_steps": simulation.total_steps,
         "validation_accuracy": simulation.validation_accuracy,
         "events": simulation.events,
+        "logged": simulation.logged,
         "elapsed": elapsed,
         "sha256": digest(arrays),
     }
@@ -63,7 +66,7 @@ def load(path: Path, simulation: Simulation) -> float:
             where=str(path),
             hint="use the .prev file beside it",
         )
-    if notes["scenario"] != fingerprint(simulation.resolved):
+    if not _belongs(notes, simulation):
         raise FileFormatError(
             "the checkpoint belongs to another scenario",
             where=str(path),
@@ -71,12 +74,38 @@ def load(path: Path, simulation: Simulation) -> float:
             hint="take the folder that it came from",
         )
     simulation.system = _system(simulation.system, arrays, notes)
+    simulation.response, simulation.last_row = None, {}
+    simulation.total_steps = notes["total_steps"]
     simulation.validation_accuracy = notes["validation_accuracy"]
-    simulation.events = [tuple(e) for e in notes["events"]]
+    simulation.events, simulation.logged = pending_events(notes), notes["logged"]
     columns = {k.split("/", 1)[1]: a for k, a in arrays.items() if k.startswith("pending/")}
     rows = len(next(iter(columns.values()))) if columns else 0
     simulation.pending = [{k: float(a[i]) for k, a in columns.items()} for i in range(rows)]
     return float(notes["elapsed"])
+
+
+def _belongs(notes: dict[str, Any], simulation: Simulation) -> bool:
+    """Whether the simulation, with all that had been changed in the saved one, is the same."""
+    try:
+        simulation.adopt(notes["changes"])
+    except ScenarioError:
+        return False
+    return notes["scenario"] == fingerprint(simulation.resolved)
+
+
+def peek(path: Path) -> dict[str, Any]:
+    """The notes of a checkpoint, unverified: "step", "logged", "events", ... Raises FileFormatError."""
+    try:
+        with open(path, "rb") as f:
+            head = f.read(8)
+            return json.loads(metadata(head + f.read(int.from_bytes(head, "little")))["dynsim"])
+    except (OSError, KeyError, ValueError, OverflowError) as error:
+        raise FileFormatError("not a readable checkpoint", where=str(path), given=str(error)) from None
+
+
+def pending_events(notes: dict[str, Any]) -> list[tuple[int, str, str]]:
+    """What had been done before the checkpoint, but was not in the trajectory yet."""
+    return [(int(step), kind, detail) for step, kind, detail in notes["events"]]
 
 
 def _system(fresh: System, arrays: dict[str, np.ndarray], notes: dict[str, Any]) -> System:

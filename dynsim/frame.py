@@ -23,7 +23,8 @@ class Cast:
     copy : (n,) int32, h.
     mass : (n,) float32.
     projection : (3, d) float32, rows span the 3-D view of R^d.
-    links : name of each link -> its H.
+    groups : what prediction needs beside q, "mu:LINK", "gain:LINK", "eps:LINK" where it is learned,
+        "bias:SUBSYSTEM" -> shape of its numbers in a frame: (H,), (1,), (1,), (N,).
     dtype : the engine's, "float32" or "float64".
     """
 
@@ -33,7 +34,7 @@ class Cast:
     copy: np.ndarray
     mass: np.ndarray
     projection: np.ndarray
-    links: Mapping[str, int]
+    groups: Mapping[str, tuple[int, ...]]
     dtype: str = "float32"
 
     @property
@@ -56,7 +57,8 @@ class Frame:
     step, time : steps done and simulated time (dimensionless).
     positions : (n, 3) float32, the 3-D view.
     properties : per-particle arrays, "position", "velocity", "force" (n, d) in the engine's dtype,
-        "lagrangian", "lambda", "signal" (n,) float32, and "mu:LINK" (H,) per link; only those recorded.
+        "lagrangian", "lambda", "signal", "emitted" (n,) float32, only those recorded; and always the
+        groups of the cast in the engine's dtype, such as "mu:LINK" (H,).
     scalars : observables at this frame.
     history : observables of every step since the previous frame, each (k,) float64, with "step" and "time".
     events : (step, kind, detail) of what happened since the previous frame.

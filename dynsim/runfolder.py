@@ -4,13 +4,14 @@ scenario.toml      resolved: every default spelled out
 summary.json       the final numbers; its presence says that the run is complete
 log.txt            what happened when
 trajectory.h5      frames and observables (H5MD)
-checkpoints/       latest.safetensors, the whole state
+checkpoints/       latest.safetensors, the whole state; step-NUMBER.safetensors, up to twelve on the way
 model.safetensors  the classifier
 """
 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ SUMMARY, SCENARIO, LOG, TRAJECTORY, MODEL = (
     "model.safetensors",
 )
 CHECKPOINT = Path("checkpoints") / "latest.safetensors"
+KEPT_CHECKPOINTS = 12
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,34 @@ class RunFolder:
         return None
 
     @property
+    def checkpoints(self) -> dict[int, Path]:
+        """Step -> numbered checkpoint, in order."""
+        named = (self / CHECKPOINT).parent.glob("step-*.safetensors")
+        return dict(sorted((int(p.stem[5:]), p) for p in named if p.stem[5:].isdigit()))
+
+    def checkpoint_before(self, step: int) -> Path | None:
+        """The newest numbered checkpoint at or before a step, or None."""
+        return next((path for at, path in reversed(self.checkpoints.items()) if at <= step), None)
+
+    def numbered(self, step: int) -> Path:
+        """Where the checkpoint of a step is kept."""
+        return (self / CHECKPOINT).with_name(f"step-{step:09d}.safetensors")
+
+    def keep_checkpoint(self, step: int) -> None:
+        """Give the newest checkpoint a second name by its step; of all, keep twelve spread evenly over the run."""
+        self.numbered(step).unlink(missing_ok=True)
+        os.link(self / CHECKPOINT, self.numbered(step))
+        known = self.checkpoints
+        while len(known) > KEPT_CHECKPOINTS:
+            known.pop(_most_crowded(list(known))).unlink()
+
+    def drop_checkpoints_after(self, step: int) -> None:
+        """Forget a future that a run has not taken."""
+        for at, path in self.checkpoints.items():
+            if at > step:
+                path.unlink()
+
+    @property
     def model(self) -> Path:
         """The model file; raises RunFolderError where the run has left none yet."""
         if not (self / MODEL).is_file():
@@ -95,6 +125,12 @@ def refuse_existing(path: Path) -> None:
     """Raises RunFolderError where something is in the way."""
     if path.exists():
         raise RunFolderError("exists already", where=str(path), hint=f"another --out, or: dynsim resume {path}")
+
+
+def _most_crowded(steps: list[int]) -> int:
+    """Of rising steps the one whose neighbours lie closest together; the start of the run is one, the last stays."""
+    gaps = {at: after - before for before, at, after in zip([0, *steps], steps, steps[1:])}
+    return min(gaps, key=gaps.__getitem__)
 
 
 def _free_folder(name: str) -> Path:

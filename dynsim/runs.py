@@ -1,35 +1,30 @@
-"""Running: a scenario becomes a run folder, and a run folder goes on."""
+"""Running: a scenario becomes a run folder, and a run folder goes on or branches off."""
 
 from __future__ import annotations
 
-import json
-import platform
+import shutil
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from dynsim import checkpoint
-from dynsim.backend.cost import cost
-from dynsim.backend.formats import save_model
-from dynsim.backend.inference import Model
-from dynsim.backend.rivals import dense_twin
 from dynsim.errors import DynsimError, OptionError, ScenarioError
-from dynsim.fields.target import TargetField
-from dynsim.kernels.load import compile_for, thread_count
+from dynsim.interventions import Event
+from dynsim.kernels.load import compile_for
 from dynsim.progress import Progress
-from dynsim.runfolder import CHECKPOINT, MODEL, SCENARIO, SUMMARY, TRAJECTORY, RunFolder, refuse_existing
+from dynsim.recording import Recording, new_trajectory, reopened_trajectory
+from dynsim.runfolder import SCENARIO, TRAJECTORY, RunFolder, refuse_existing
 from dynsim.scenario import Scenario
-from dynsim.signals import all_weights
 from dynsim.simulation import Simulation
-from dynsim.system.graph import parameters
+from dynsim.summary import Teller, version_of
+from dynsim.trajectory.reader import Trajectory
 from dynsim.trajectory.writer import TrajectoryWriter
 
 
@@ -53,49 +48,47 @@ def smoke(scenario: Scenario) -> Scenario:
     return scenario.changed(**cap)
 
 
-def run(scenario: Scenario, out: str | Path | None = None, progress: Progress | None = None) -> RunFolder:
-    """Simulate a scenario from its beginning into a new folder.
+def run(scenario: Scenario, out: str | Path | None = None, progress: Teller | None = None) -> RunFolder:
+    """Simulate a scenario from its beginning to its end into a new folder.
 
     Raises RunFolderError for an existing folder, ResourceError, DataError, DivergenceError, Interrupted.
     """
     progress = progress or Progress(quiet=True)
-    started = perf_counter()
+    return _drive(start(scenario, out, progress), progress)
+
+
+def start(scenario: Scenario, out: str | Path | None = None, progress: Teller | None = None) -> Recording:
+    """A scenario at its beginning, recorded into a new folder; raises as `run` does."""
     if out is not None:
         refuse_existing(Path(out))
-    simulation = _prepare(_portable(scenario), progress)
+    simulation = _prepare(_portable(scenario), progress or Progress(quiet=True))
     folder = RunFolder.create(out, scenario.name)
-    _write_scenario(simulation, folder)
+    text = _write_scenario(simulation, folder)
     folder.log(f"run {scenario.name} seed {scenario.run.seed}, dynsim {version_of('dynsim')}")
-    return _drive(simulation, folder, progress, started)
+    return Recording(simulation, folder, new_trajectory(simulation, folder, text))
 
 
-def resume(path: str | Path, settings: Iterable[str] = (), progress: Progress | None = None) -> tuple[RunFolder, bool]:
-    """Go on with a run folder; returns it and whether there was anything left to do.
+def resume(path: str | Path, settings: Iterable[str] = (), progress: Teller | None = None) -> tuple[RunFolder, bool]:
+    """Go on with a run folder to its end; returns it and whether there was anything left to do.
 
     More epochs or steps than before start a new learning event, so that the Eq. (10) limit opens again.
     Raises ScenarioError for a setting that would make it another run.
     """
     progress = progress or Progress(quiet=True)
     folder, settings = RunFolder.open(path), list(settings)
-    before, finished = folder.scenario, folder.summary
-    scenario = Scenario.load(folder / SCENARIO, settings)
-    refuse_another(before, scenario)
-    saved = folder.checkpoint
-    if finished is not None and (not settings or saved is None):
+    finished = folder.summary is not None
+    if finished and not settings:
         return folder, False
-    started, elapsed = perf_counter(), 0.0
-    simulation = _prepare(_portable(scenario), progress)
-    if saved is not None:
-        elapsed = checkpoint.load(saved, simulation)
-    step = simulation.system.step
-    if step >= simulation.total_steps and finished is not None:
+    state = _restored(folder, settings, progress)
+    if finished and (folder.checkpoint is None or state[0].done):
         return folder, False
-    if step and simulation.total_steps > max(step, simulation.planned_steps(before)):
-        simulation.learning_event(simulation.total_steps - step, "resumed with another length")
-    folder.log(f"resumed at step {step} of {simulation.total_steps} {' '.join(settings)}".rstrip())
-    (folder / SUMMARY).unlink(missing_ok=True)
-    _write_scenario(simulation, folder)
-    return _drive(simulation, folder, progress, started - elapsed), True
+    return _drive(_reopened(folder, settings, *state), progress), True
+
+
+def reopen(path: str | Path, settings: Iterable[str] = (), progress: Teller | None = None) -> Recording:
+    """A run folder from its newest checkpoint, finished or not; raises as `resume` does."""
+    folder, settings = RunFolder.open(path), list(settings)
+    return _reopened(folder, settings, *_restored(folder, settings, progress or Progress(quiet=True)))
 
 
 # What may differ when a run goes on: its length, and how it is watched.
@@ -120,9 +113,136 @@ def refuse_another(before: Scenario, after: Scenario) -> None:
         )
 
 
-def _write_scenario(simulation: Simulation, folder: RunFolder) -> None:
+def _restored(folder: RunFolder, settings: list[str], progress: Teller) -> tuple[Simulation, float, str]:
+    """The folder's simulation at its newest checkpoint, the seconds it had taken, and its scenario from the start."""
+    before, scenario = folder.scenario, Scenario.load(folder / SCENARIO, settings)
+    refuse_another(before, scenario)
+    simulation, elapsed = _prepare(_portable(scenario), progress), 0.0
+    text = simulation.resolved.to_toml()
+    planned, longer = simulation.planned_steps(before), simulation.planned
+    if folder.checkpoint is not None:
+        elapsed = checkpoint.load(folder.checkpoint, simulation)
+    if longer != planned:
+        simulation.total_steps = longer
+    step = simulation.system.step
+    if step and longer > max(step, planned):
+        simulation.learning_event(longer - step, "resumed with another length")
+    return simulation, elapsed, text
+
+
+def _reopened(folder: RunFolder, settings: list[str], simulation: Simulation, elapsed: float, text: str) -> Recording:
+    folder.log(f"resumed at step {simulation.system.step} of {simulation.total_steps} {' '.join(settings)}".rstrip())
+    recording = Recording(simulation, folder, reopened_trajectory(simulation, folder, text), elapsed)
+    if settings and simulation.system.step:
+        recording.save()  # before the scenario says that the run is longer: its learning event is in no other place
+    checkpoint.write_atomically(folder / SCENARIO, text.encode())
+    return recording
+
+
+def branch(source: str | Path, step: int, out: str | Path | None = None, progress: Teller | None = None) -> Recording:
+    """A new run that begins as a copy of another's history and goes on from where that was when it reached `step`.
+
+    The state is that of the nearest checkpoint before, replayed with all that was done to the other run; what was
+    done at `step` itself is left out, as it is in the frame recorded there. Whoever still writes the other run
+    must have saved it: only what is in its folder is known.
+
+    Raises OptionError for a step that the run has not reached, RunFolderError, FileFormatError.
+    """
+    progress = progress or Progress(quiet=True)
+    origin = RunFolder.open(source)
+    with Trajectory(origin / TRAJECTORY) as past:
+        events, last = _history(origin, past)
+        if not 0 <= step <= last:
+            raise OptionError("the run has not been there", where=str(source), given=step, allowed=f"0 ... {last}")
+        begun = Scenario.from_text(past.scenario, where=str(past.path)).run
+        plan = {"run.epochs": begun.epochs, "run.steps": begun.steps}
+        simulation = _prepare(_portable(origin.scenario.changed(**plan)), progress)
+        text = simulation.resolved.to_toml()
+        earlier = [event for event in events if event[0] < step]
+        _replay(simulation, origin, earlier, step, progress)
+        folder = RunFolder.create(out, f"{simulation.scenario.name}-branch")
+        checkpoint.write_atomically(folder / SCENARIO, text.encode())
+        folder.log(f"branched from {origin.path} at step {step}")
+        if not _as_recorded(simulation, past):
+            folder.log("the replay differs from the recorded frame: another machine, device or version")
+        recording = Recording(simulation, folder, _copied(simulation, past, folder, text))
+    try:
+        for at, path in origin.checkpoints.items():
+            if at <= step and _done_before(path) <= len(earlier):
+                shutil.copyfile(path, folder.numbered(at))
+        simulation.branched(origin.path.resolve().name, step)
+        recording.note()
+        recording.save()
+    except BaseException:
+        recording.close()
+        raise
+    return recording
+
+
+def _history(origin: RunFolder, past: Trajectory) -> tuple[list[Event], int]:
+    """Everything that was done to a run, and the last step that its folder knows."""
+    events, last = list(past.events), int(past.steps[-1]) if len(past) else 0
+    if origin.checkpoint is not None:
+        notes = checkpoint.peek(origin.checkpoint)
+        known = events[: notes["logged"]] + checkpoint.pending_events(notes)
+        events, last = max(events, known, key=len), max(last, notes["step"])
+    return events, last
+
+
+def _done_before(path: Path) -> int:
+    """How many events a checkpoint's state has behind it."""
+    notes = checkpoint.peek(path)
+    return notes["logged"] + len(notes["events"])
+
+
+def _replay(simulation: Simulation, origin: RunFolder, events: list[Event], step: int, progress: Teller) -> None:
+    """Bring a fresh simulation to `step` as the run got there, doing again what was done before."""
+    path = origin.checkpoint_before(step)
+    if path is not None and _done_before(path) > len(events):  # saved after something had been done at this step
+        path = origin.checkpoint_before(step - 1)
+    if path is not None:
+        checkpoint.load(path, simulation)
+    waiting = deque(events[simulation.logged + len(simulation.events) :])
+    progress.phase("replaying", step, simulation.system.step)
+    while simulation.system.step < step:
+        while waiting and waiting[0][0] <= simulation.system.step:
+            simulation.apply(waiting.popleft())
+        simulation.step()
+        progress.update(simulation.system.step, step, simulation.last_row)
+    simulation.stopped = ""
+
+
+def _as_recorded(simulation: Simulation, past: Trajectory) -> bool:
+    """Whether the positions are, bit by bit, those of the frame of this step, if there is one."""
+    i = int(np.searchsorted(past.steps, simulation.system.step))
+    if i == len(past) or past.steps[i] != simulation.system.step:
+        return True
+    return np.array_equal(simulation.look().properties["position"], past.frame(i).properties["position"])
+
+
+def _copied(simulation: Simulation, past: Trajectory, folder: RunFolder, text: str) -> TrajectoryWriter:
+    """A trajectory with all frames up to the simulation's step, which then only has left what is newer than they."""
+    step, known = simulation.system.step, 0
+    writer = new_trajectory(simulation, folder, text)
+    try:
+        for i in range(int(np.searchsorted(past.steps, step, "right"))):
+            frame = past.frame(i)
+            events = tuple(e for e in frame.events if e[0] < step)
+            writer.write(replace(frame, events=events))
+            known += len(events)
+    except BaseException:
+        writer.close()
+        raise
+    simulation.pending = [row for row in simulation.pending if row["step"] > writer.last_step]
+    simulation.events = simulation.events[known - simulation.logged :]
+    simulation.logged = known
+    return writer
+
+
+def _write_scenario(simulation: Simulation, folder: RunFolder) -> str:
     text = simulation.resolved.to_toml()
     checkpoint.write_atomically(folder / SCENARIO, text.encode())
+    return text
 
 
 def _portable(scenario: Scenario) -> Scenario:
@@ -132,7 +252,7 @@ def _portable(scenario: Scenario) -> Scenario:
     return scenario.changed(**{k: str(scenario.located(v)) for k, v in files.items()})
 
 
-def _prepare(scenario: Scenario, progress: Progress) -> Simulation:
+def _prepare(scenario: Scenario, progress: Teller) -> Simulation:
     progress.phase("building the system")
     simulation = Simulation(scenario)
     if not simulation.graph.particle_subsystems:
@@ -143,90 +263,31 @@ def _prepare(scenario: Scenario, progress: Progress) -> Simulation:
     return simulation
 
 
-def _drive(simulation: Simulation, folder: RunFolder, progress: Progress, started: float) -> RunFolder:
-    """From where the simulation is to its end, into the folder: trajectory, checkpoints, model, summary."""
-    first, begun = simulation.system.step, perf_counter()
-    with _stop_requested() as stop, _writer(simulation, folder) as writer:
-        progress.phase("simulating", simulation.total_steps, first)
+def _drive(recording: Recording, progress: Teller) -> RunFolder:
+    """From where a recording is to its end."""
+    simulation, folder = recording.simulation, recording.folder
+    with recording:
+        progress.phase("simulating", simulation.total_steps, simulation.system.step)
         try:
-            _simulate(simulation, folder, writer, progress, started, stop)
+            with _stop_requested() as stop:
+                _simulate(recording, progress, stop)
         except DynsimError as error:
             folder.log(f"stopped: {error}")
             raise
-    rate = (simulation.system.step - first) / (perf_counter() - begun)
-    folder.log(f"done at step {simulation.system.step}: {simulation.stopped or 'all steps done'}")
-    progress.phase("evaluating")
-    summary = summarise(simulation, perf_counter() - started, rate)
-    if simulation.data is not None:
-        save_model(Model.of(simulation), folder / MODEL)
-        if simulation.scenario.run.twin is not None:
-            summary["twin"] = train_twin(simulation, progress)
-    checkpoint.write_atomically(folder / SUMMARY, (json.dumps(_plain(summary), indent=2) + "\n").encode())
+        recording.finish(progress)
     return folder
 
 
-def _simulate(
-    simulation: Simulation,
-    folder: RunFolder,
-    writer: TrajectoryWriter,
-    progress: Progress,
-    started: float,
-    stop: list[int],
-) -> None:
+def _simulate(recording: Recording, progress: Teller, stop: list[int]) -> None:
     """The loop; `stop` fills when a signal asks to end."""
-
-    def save() -> float:
-        # The checkpoint must not know of frames that the file does not hold yet.
-        writer.flush()
-        checkpoint.save(folder / CHECKPOINT, simulation, perf_counter() - started)
-        return perf_counter()
-
-    if simulation.system.step == 0:
-        writer.write(simulation.frame())
-    saved = perf_counter()
+    simulation = recording.simulation
     while not simulation.done:
-        simulation.step()
-        scalars: Mapping[str, float] = simulation.pending[-1]
-        if simulation.frame_due:
-            frame = simulation.frame()
-            writer.write(frame)
-            scalars = frame.scalars
+        frame = recording.step()
+        scalars = frame.scalars if frame is not None else simulation.last_row
         progress.update(simulation.system.step, simulation.total_steps, scalars)
         if stop:
-            save()
-            raise Interrupted(stop[0], folder.path)
-        if perf_counter() - saved > simulation.scenario.run.checkpoint:
-            saved = save()
-    save()
-
-
-@contextmanager
-def _writer(simulation: Simulation, folder: RunFolder) -> Iterator[TrajectoryWriter]:
-    """The trajectory, new or continued behind the step of the checkpoint."""
-    path, step = folder / TRAJECTORY, simulation.system.step
-    if step and path.is_file():
-        with TrajectoryWriter.append_to(path, step) as writer:
-            yield writer
-        return
-    path.unlink(missing_ok=True)
-    scenario = simulation.scenario
-    of_frame, of_step = simulation.recorded_names()
-    with TrajectoryWriter(
-        path,
-        simulation.cast,
-        properties=("position", *scenario.record.properties),
-        observables=of_frame,
-        step_observables=of_step,
-        law=scenario.dynamics.law,
-        compression=None if scenario.record.compression == "none" else scenario.record.compression,
-        parameters={
-            "scenario": scenario.to_toml(),
-            "seed": str(scenario.run.seed),
-            "versions": json.dumps(versions(), sort_keys=True),
-            "threads": str(thread_count(simulation.kernels)),
-        },
-    ) as writer:
-        yield writer
+            recording.save()
+            raise Interrupted(stop[0], recording.folder.path)
 
 
 @contextmanager
@@ -249,83 +310,3 @@ def _stop_requested() -> Iterator[list[int]]:
     finally:
         for s, handler in old.items():
             signal.signal(s, handler)
-
-
-def summarise(simulation: Simulation, wall_s: float, steps_per_s: float) -> dict[str, Any]:
-    """The final numbers of a run, as summary.json holds them."""
-    scenario, system = simulation.scenario, simulation.system
-    summary: dict[str, Any] = {
-        "scenario": scenario.name,
-        "seed": scenario.run.seed,
-        "device": simulation.kernels.__name__.rsplit(".", 1)[-1],
-        "threads": thread_count(simulation.kernels),
-        "versions": versions(),
-        "steps": system.step,
-        "stopped": simulation.stopped or "all steps done",
-        "wall_s": wall_s,
-        "steps_per_s": steps_per_s,
-        "final": _final(simulation),
-    }
-    if simulation.data is not None:
-        price = cost(Model.of(simulation))
-        summary |= asdict(price)
-    else:
-        stored = sum(a.nbytes for a in system.x.values())
-        summary |= {"parameters": parameters(system.x), "bytes": stored, "macs": 0, "build_macs": 0}
-    summary["observables"] = simulation.scalars()
-    return summary
-
-
-def _final(simulation: Simulation) -> dict[str, float | None]:
-    """Losses and accuracies over whole parts of the data; for a target, its loss and relative error."""
-    if simulation.data is None:
-        field = simulation.field
-        result: dict[str, float | None] = {"train_loss": simulation.response.loss if simulation.response else None}
-        result |= {"train_accuracy": None, "test_accuracy": None}
-        if isinstance(field, TargetField):
-            weights = all_weights(simulation.kernels, simulation.system)
-            result["relative_error"] = field.relative_error(weights[field.link.name].matrix())
-        return result
-    train, test = simulation.evaluate("train"), simulation.evaluate("test")
-    result = {
-        "train_loss": train.loss,
-        "train_accuracy": train.accuracy,
-        "test_loss": test.loss,
-        "test_accuracy": test.accuracy,
-    }
-    if len(simulation.data.validation):
-        result["validation_accuracy"] = simulation.evaluate("validation").accuracy
-    return result
-
-
-def train_twin(simulation: Simulation, progress: Progress) -> dict[str, Any]:
-    """Train the weight-based network of equal widths on the same batches; its numbers for the final table."""
-    started = perf_counter()
-    twin = dense_twin(simulation)
-    progress.phase("training the dense twin", twin.total_steps)
-    while not twin.done:
-        twin.step()
-        progress.update(twin.system.step, twin.total_steps, twin.pending[-1])
-    return asdict(cost(Model.of(twin))) | {"final": _final(twin), "wall_s": perf_counter() - started}
-
-
-def versions() -> dict[str, str]:
-    """Versions of what decides the numbers."""
-    packages = ("dynsim", "numpy", "scipy", "numba", "h5py")
-    return {"python": platform.python_version()} | {name: version_of(name) for name in packages}
-
-
-def version_of(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN and no Infinity: they become null."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value

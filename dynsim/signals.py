@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import erf, expit
 
 from dynsim.errors import unknown
+from dynsim.kernels import reference
 from dynsim.kernels.factored import factors
 from dynsim.system.graph import Link, System
 
@@ -84,3 +85,41 @@ def link_weights(kernels, system: System, link: Link) -> Weights:
 def all_weights(kernels, system: System) -> dict[str, Weights]:
     """Weights of every link by its name."""
     return {link.name: link_weights(kernels, system, link) for link in system.graph.links}
+
+
+PROFILES = ("linear", "reciprocal")
+NORMS = ("l1", "l2", "lp")
+
+
+def signal_profile(
+    emitted: np.ndarray,
+    start: np.ndarray,
+    end: np.ndarray,
+    points: np.ndarray,
+    metric: str = "l1",
+    kind: str = "linear",
+    p: float = 2.0,
+    c: float = 1.0,
+) -> np.ndarray:
+    """S_ij(v), the signal on its way from q_i to q_j: (k, m) at m points v of each of k links.
+
+    Both kinds are E_i at q_i: "linear" E_i - |v - q_i| / |q_j - q_i|, the example beside Fig. 2, which arrives as
+    E_i - 1 whatever the distance; "reciprocal" E_i c / sqrt(|v - q_i|^2 + c^2), the poster's decay c / |v - q_i|.
+    However, print's decay is infinite at its source, hence the softening by c.
+
+    Parameters
+    ----------
+    emitted : (k,) E_i. start, end : (k, d) q_i and q_j. points : (k, m, d), or (m, d) for all links.
+    metric : norm of |.|, "l1", "l2" or "lp" (with p). c : length over which the decay sets in, in units of q.
+
+    Raises OptionError for another metric or kind.
+    """
+    if metric not in NORMS:
+        raise unknown("norm", metric, NORMS)
+    if kind not in PROFILES:
+        raise unknown("signal profile", kind, PROFILES)
+    way = reference.metric_value(metric, points, start[:, None], 0.0, p)
+    if kind == "reciprocal":
+        return emitted[:, None] * c / np.sqrt(way**2 + c**2)
+    length = reference.metric_value(metric, end, start, 0.0, p)[:, None]
+    return emitted[:, None] - way / np.where(length == 0, 1, length)

@@ -42,13 +42,18 @@ class Part:
 
 @dataclass(frozen=True)
 class LearningData:
-    """The parts of a dataset: `train` pushes, `validation` chooses, `test` is only reported."""
+    """The parts of a dataset: `train` pushes, `validation` chooses, `test` is only reported.
+
+    `input_shape` is that of a sample before flattening, `high` the largest value of the raw training inputs.
+    """
 
     train: Part
     validation: Part
     test: Part
     scaling: Scaling
     classes: tuple
+    input_shape: tuple[int, ...] = ()
+    high: float = 1.0
 
     @classmethod
     def of(cls, data: Dataset, *, validation: float, centre: bool, seed: int, dtype: str) -> LearningData:
@@ -66,6 +71,8 @@ class LearningData:
             test=Part(scaling(np.asarray(data.X_test, dtype)), data.y_test),
             scaling=scaling,
             classes=data.classes,
+            input_shape=tuple(data.input_shape),
+            high=float(x_train.max(initial=0.0)) or 1.0,
         )
 
     def part(self, name: str) -> Part:

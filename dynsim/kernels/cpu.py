@@ -89,6 +89,25 @@ def occupied_cells(q, delta):
     return _count_cells(q, q.dtype.type(delta), np.full(slots, -1))
 
 
+def histogram(q, delta, first, shape):
+    """Counts, int64 of `shape` (k,), of points q (n, k) in the cells floor(q / delta) from cell `first` (k,) on;
+    see `reference.histogram`."""
+    q = np.ascontiguousarray(q)
+    counts = np.zeros(shape, np.int64)
+    _count_inside(q, q.dtype.type(delta), np.asarray(first, np.int64), np.asarray(shape, np.int64), counts.reshape(-1))
+    return counts
+
+
+def project_points(positions, matrix, width, height):
+    """Where points are seen: (xy (n, 2) float32, depth (n,) float32, visible (n,) bool);
+    see `reference.project_points`."""
+    n = len(positions)
+    xy, depth, visible = np.empty((n, 2), np.float32), np.empty(n, np.float32), np.empty(n, np.bool_)
+    matrix = np.ascontiguousarray(matrix, np.float64)
+    _project(np.ascontiguousarray(positions), matrix, float(width), float(height), xy, depth, visible)
+    return xy, depth, visible
+
+
 def matmul(a, b):
     """a @ b with the same bits for any number of threads, once `limit_blas_threads` has been called."""
     M, N = len(a), b.shape[1]
@@ -344,3 +363,31 @@ def _same_cell(q, delta, hashes, i, j):
         if np.floor(q[i, k] / delta) != np.floor(q[j, k] / delta):
             return False
     return True
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _count_inside(q, delta, first, shape, counts):
+    for i in range(q.shape[0]):
+        flat = np.int64(0)
+        inside = True
+        for k in range(q.shape[1]):
+            cell = np.float64(np.floor(q[i, k] / delta)) - first[k]
+            if not (cell >= 0 and cell < shape[k]):  # NaN is in no cell
+                inside = False
+                break
+            flat = flat * shape[k] + np.int64(cell)
+        if inside:
+            counts[flat] += 1
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _project(positions, m, width, height, xy, depth, visible):
+    for i in range(positions.shape[0]):
+        x, y, z = np.float64(positions[i, 0]), np.float64(positions[i, 1]), np.float64(positions[i, 2])
+        w = x * m[0, 3] + y * m[1, 3] + z * m[2, 3] + m[3, 3]
+        scale = 1 / w if w > 0 else np.nan
+        across = (x * m[0, 0] + y * m[1, 0] + z * m[2, 0] + m[3, 0]) * scale
+        up = (x * m[0, 1] + y * m[1, 1] + z * m[2, 1] + m[3, 1]) * scale
+        away = (x * m[0, 2] + y * m[1, 2] + z * m[2, 2] + m[3, 2]) * scale
+        xy[i, 0], xy[i, 1], depth[i] = (1 + across) / 2 * width, (1 - up) / 2 * height, away
+        visible[i] = abs(across) <= 1 and abs(up) <= 1 and abs(away) <= 1

@@ -92,6 +92,34 @@ def occupied_cells(q, delta):
     return np.unique(np.floor(q / delta).astype(np.int64), axis=0, return_counts=True)[1]
 
 
+def histogram(q, delta, first, shape):
+    """Counts, int64 of `shape` (k,), of points q (n, k) in the cells floor(q / delta) from cell `first` (k,) on.
+
+    The cells are those of `occupied_cells`: closed below, open above, so that a point on the upper edge of the
+    histogram is out. Points beyond it and NaN are not counted.
+    """
+    cells = np.floor(q.T / q.dtype.type(delta)).astype(np.float64) - np.reshape(first, (-1, 1))
+    inside = ((cells >= 0) & (cells < np.reshape(shape, (-1, 1)))).all(axis=0)
+    flat = np.ravel_multi_index(tuple(cells[:, inside].astype(np.int64)), shape)
+    return np.bincount(flat, minlength=np.prod(shape)).astype(np.int64, copy=False).reshape(shape)
+
+
+def project_points(positions, matrix, width, height):
+    """Where points are seen: (xy (n, 2) float32, depth (n,) float32, visible (n,) bool).
+
+    positions : (n, 3); matrix : (4, 4), for row vectors, clip = [x, y, z, 1] @ matrix; width, height : pixels.
+    As in OpenGL, clip / w is in [-1, 1]: xy are pixels from the upper left corner, y downwards; depth -1 is near, 1
+    far; visible is what lies within the clip volume, in front of the eye. Behind it (w <= 0) xy and depth are NaN.
+    """
+    matrix = np.asarray(matrix, np.float64)
+    x, y, z, w = matrix[:3].T @ np.asarray(positions, np.float64).T + matrix[3][:, None]
+    seen = np.stack([x, y, z]) / np.where(w > 0, w, np.nan)
+    across, up, away = seen
+    xy = np.stack([(1 + across) / 2 * width, (1 - up) / 2 * height], axis=1)
+    visible = (np.abs(seen) <= 1).all(axis=0)
+    return xy.astype(np.float32), away.astype(np.float32), visible
+
+
 def thread_count():
     """How many threads share the work: NumPy's loops run on one."""
     return 1

@@ -18,7 +18,10 @@ from dynsim.system.graph import System
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What observables see: the system after a step, the field's response that pushed it, kernels and settings."""
+    """What observables see: the system after a step, the field's response that pushed it, kernels and settings.
+
+    seed : of the run, from which its untrained coordinates come.
+    """
 
     system: System
     response: Response | None
@@ -31,6 +34,7 @@ class Snapshot:
     confinement: float
     resolutions: tuple[float, ...]
     projection: np.ndarray
+    seed: int = 0
 
 
 class Observable(Protocol):

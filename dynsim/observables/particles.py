@@ -67,6 +67,13 @@ class Lambda:
         return {s.name: system.memory.get(f"lambda:{s.name}") for s in system.graph.particle_subsystems}
 
 
+def _signals(snapshot: Snapshot, signals: Groups) -> dict[str, Any]:
+    """A signal (N,) of each sub-model, given to all its copies (H, N); None where nothing is known."""
+    graph = snapshot.system.graph
+    shapes = {s.name: (graph.copies, s.size) for s in graph.particle_subsystems}
+    return {n: np.broadcast_to(signals[n], shape) if n in signals else None for n, shape in shapes.items()}
+
+
 @observable
 class Signal:
     """Root mean square over the batch of the signal that a particle's sub-model received."""
@@ -74,10 +81,14 @@ class Signal:
     name, kind, every = "signal", "per_particle", "frame"
 
     def compute(self, snapshot: Snapshot) -> dict[str, Any]:
-        graph, response = snapshot.system.graph, snapshot.response
-        if response is None:
-            return {s.name: None for s in graph.particle_subsystems}
-        return {
-            s.name: np.broadcast_to(response.received[s.name], (graph.copies, s.size))
-            for s in graph.particle_subsystems
-        }
+        return _signals(snapshot, snapshot.response.received if snapshot.response else {})
+
+
+@observable
+class Emitted:
+    """Root mean square over the batch of the signal that a particle's sub-model emitted; a target has none."""
+
+    name, kind, every = "emitted", "per_particle", "frame"
+
+    def compute(self, snapshot: Snapshot) -> dict[str, Any]:
+        return _signals(snapshot, snapshot.response.emitted if snapshot.response else {})

@@ -13,7 +13,7 @@ from dynsim.system.graph import Graph, Groups, Link, System
 
 # Streams of the counter-based generator, so that no two uses ever share numbers.
 # The datasets of `dynsim.datasets` use streams 1 and 2.
-STREAM = {"initial": 16, "batch": 17, "potential": 18, "target": 19, "velocity": 20, "validation": 21}
+STREAM = {"initial": 16, "batch": 17, "potential": 18, "target": 19, "velocity": 20, "validation": 21, "kick": 22}
 
 
 def random(seed: int, stream: str, counter: int = 0) -> np.random.Generator:

@@ -131,6 +131,35 @@ class Trajectory:
             revision=i,
         )
 
+    def history_from(self, row: int) -> dict[str, np.ndarray]:
+        """The history from its row `row` on, without reading what lies before; {} where there is nothing."""
+        return self._rows_from(self._columns.history, row)
+
+    def observables_from(self, row: int) -> dict[str, np.ndarray]:
+        """Step, time and observables of the frames from `row` on; {} where there is none."""
+        frames = self._columns.frames
+        return self._rows_from({n: d for (kind, n), d in frames.items() if kind in ("scalar", "grid")}, row, len(self))
+
+    def events_from(self, row: int) -> tuple[tuple[int, str, str], ...]:
+        """The events from number `row` on."""
+        return self._events_between(slice(row, None))
+
+    def records(self, name: str) -> bool:
+        """Whether frames carry a property of that name."""
+        return ("property", name) in self._columns.frames
+
+    def trace(self, particle: int, name: str, most: int = 200) -> tuple[np.ndarray, np.ndarray]:
+        """A property of one particle at up to `most` frames, spread evenly: steps (k,), values (k, ...).
+
+        Raises KeyError for a property that was not recorded, IndexError for a particle that is not there.
+        """
+        dataset = self._columns.frames["property", name]
+        if not 0 <= particle < dataset.shape[1]:
+            raise IndexError(f"particle {particle} of {dataset.shape[1]}")
+        rows = np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).round().astype(int))
+        values = [dataset[i, particle] for i in rows.tolist()]
+        return self.steps[rows], np.array(values).reshape(len(rows), *dataset.shape[2:])
+
     def close(self) -> None:
         """Close the file; safe to call twice."""
         self._file.close()
@@ -143,6 +172,17 @@ class Trajectory:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def _rows_from(
+        self, table: Mapping[str, h5py.Dataset], start: int, stop: int | None = None
+    ) -> dict[str, np.ndarray]:
+        stop = schema.length(table) if stop is None else stop
+        if start >= stop:
+            return {}
+        try:
+            return {name: dataset[start:stop] for name, dataset in table.items()}
+        except (OSError, RuntimeError):  # a chunk that is being written again, or that a kill has torn
+            return {name: self._read(dataset, slice(stop))[start:] for name, dataset in table.items()}
 
     def _read(self, dataset: h5py.Dataset, rows: int | slice) -> np.ndarray:
         try:

@@ -7,7 +7,6 @@ before the file turns to SWMR (single writer, many readers), since none can be a
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -27,8 +26,10 @@ SCHEMA = "dynsim-h5/1"
 GROUP = "particles/trajectory"
 # Names that viewers know; what the numbers mean is dimensionless, the units are for display only.
 VECTORS = {"position": "Angstrom", "velocity": "Angstrom ps-1", "force": "kJ mol-1 Angstrom-1"}
-PER_PARTICLE = ("lagrangian", "lambda", "signal")
-PROPERTIES = (*VECTORS, *PER_PARTICLE, "mu")
+PER_PARTICLE = ("lagrangian", "lambda", "signal", "emitted")
+PROPERTIES = (*VECTORS, *PER_PARTICLE)
+# Kinds of the groups of a cast; they are always recorded.
+GROUP_KINDS = ("mu", "gain", "eps", "bias")
 KIND_BYTES, DETAIL_BYTES = 32, 1024
 # "latest" would leave datasets unreadable to HDF5 1.10; older formats crash or hang readers when damaged.
 LIBVER = ("v110", "v110")
@@ -89,7 +90,7 @@ def create(
 
     Parameters
     ----------
-    properties : of "position", "velocity", "force", "lagrangian", "lambda", "signal", "mu" (every link).
+    properties : of "position", "velocity", "force", "lagrangian", "lambda", "signal", "emitted".
     observables, step_observables : names of what is measured at each frame and at each step.
     parameters : texts to keep: "scenario" (TOML), "seed", "versions" (JSON), "threads", "commit", ...
     law : the damping law that `dyn_lagrangian` belongs to.
@@ -114,7 +115,7 @@ def create(
     frame_grid = file[f"{GROUP}/position"]
     for name in observables:
         _element(file, f"observables/{encode(name)}", (), "f8", frame_grid, filters)
-    _dyn(file, cast, step_observables, filters)
+    _dyn(file, step_observables, filters)
     for name, value in {**(parameters or {}), "dtype": cast.dtype, "schema": SCHEMA}.items():
         file[f"parameters/{encode(name)}"] = _text(value)
     file.flush()
@@ -175,8 +176,8 @@ def columns(file: h5py.File) -> Columns:
             frames["view", name] = need(file, f"{GROUP}/{name}/value")
         if f"dyn_{name}" in group:
             frames["property", name] = need(file, f"{GROUP}/dyn_{name}/value")
-    for name, dataset in _values(file, f"{GROUP}/dyn_mu"):
-        frames["property", f"mu:{name}"] = dataset
+    for name, dataset in _groups(file):
+        frames["property", name] = dataset
     for name, dataset in _values(file, "observables"):
         frames["scalar", name] = dataset
     for name in ("time", "step"):
@@ -195,7 +196,7 @@ def read_cast(file: h5py.File) -> Cast:
         subsystems=tuple(name.decode() for name in names),
         **{name: dataset[()] for name, dataset in static.items()},
         mass=need(file, f"{GROUP}/mass")[()],
-        links=json.loads(need(file, "dyn/links")[()]),
+        groups={name: dataset.shape[1:] for name, dataset in _groups(file)},
         dtype=need(file, "parameters/dtype")[()].decode(),
     )
 
@@ -239,6 +240,13 @@ def _values(file: h5py.File, path: str) -> Iterator[tuple[str, h5py.Dataset]]:
         yield decode(name), need(file, f"{path}/{name}/value")
 
 
+def _groups(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
+    """The groups of a cast by name, as "mu:LINK"."""
+    for kind in GROUP_KINDS:
+        for name, dataset in _values(file, f"{GROUP}/dyn_{kind}"):
+            yield f"{kind}:{name}", dataset
+
+
 def _text(value: str) -> np.ndarray:
     # H5MD asks for fixed-length strings (the units apart, which readers want with variable length)
     data = str(value).encode()
@@ -276,9 +284,9 @@ def _particles(file: h5py.File, cast: Cast, properties: tuple[str, ...], law: st
             _element(group, f"dyn_{name}", (cast.n,), "f4", grid, filters)
     if "lagrangian" in properties:
         group["dyn_lagrangian"].attrs["law"] = _text(law)
-    if "mu" in properties:
-        for link, copies in cast.links.items():
-            _element(group, f"dyn_mu/{encode(link)}", (copies,), cast.dtype, grid, filters)
+    for key, shape in cast.groups.items():
+        kind, name = key.split(":", 1)
+        _element(group, f"dyn_{kind}/{encode(name)}", shape, cast.dtype, grid, filters)
     _static(group, cast)
 
 
@@ -298,9 +306,8 @@ def _static(group: h5py.Group, cast: Cast) -> None:
     group["dyn_subsystem"].attrs["names"] = np.array([name.encode() for name in cast.subsystems])
 
 
-def _dyn(file: h5py.File, cast: Cast, step_observables: tuple[str, ...], filters: dict) -> None:
+def _dyn(file: h5py.File, step_observables: tuple[str, ...], filters: dict) -> None:
     dyn = file.create_group("dyn")
-    dyn["links"] = _text(json.dumps(dict(cast.links)))
     _grid(dyn, filters)
     for name in step_observables:
         _element(dyn, f"observables/{encode(name)}", (), "f8", dyn, filters)

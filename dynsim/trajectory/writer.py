@@ -50,13 +50,17 @@ class TrajectoryWriter:
     ----------
     path, cast, layout : as for `schema.create`, which says what is recorded.
 
+    Attributes
+    ----------
+    last_step : step of the frame handed over last, -1 before the first.
+
     Raises what `schema.create` raises. A failure in the thread is raised by the next `write`, `flush` or
     `close` as RunFolderError (an OSError) with its cause.
     """
 
     _closed: bool
     _raised: bool
-    _last_step: int
+    last_step: int
     _last_history: int
     _thread: threading.Thread
 
@@ -64,18 +68,23 @@ class TrajectoryWriter:
         self._start(Path(path), cast, schema.create(path, cast, **layout))
 
     @classmethod
-    def append_to(cls, path: str | Path, step: int) -> TrajectoryWriter:
+    def append_to(cls, path: str | Path, step: int, events: int | None = None) -> TrajectoryWriter:
         """Go on with an existing file whose writer has ended or was killed, as if `step` had just been done.
 
-        Everything after `step` (frames, history, events) is dropped, and so is what a kill left incomplete.
+        Everything after `step` (frames, history, events) is dropped, and so is what a kill left incomplete, and
+        all but the first `events` events: of those at `step` itself a checkpoint may not know all.
         Raises MissingTrajectoryError, FileFormatError.
         """
         if os.path.exists(path):
             flags.clear(path)
         file = schema.open_file(path, "r+")
         try:
-            for table in schema.columns(file).tables:
+            columns = schema.columns(file)
+            for table in columns.tables:
                 _cut(table, step)
+            if events is not None:
+                for dataset in columns.events.values():
+                    dataset.resize(min(events, len(dataset)), axis=0)
             cast = schema.read_cast(file)
         except BaseException:
             file.close()
@@ -91,12 +100,12 @@ class TrajectoryWriter:
         Raises ShapeError and OptionError for a frame that does not fit the file or comes out of order.
         """
         self._check()
-        if frame.step < self._last_step:
+        if frame.step < self.last_step:
             raise OptionError(
-                "frames must come in order of their steps", given=frame.step, allowed=f">= {self._last_step}"
+                "frames must come in order of their steps", given=frame.step, allowed=f">= {self.last_step}"
             )
         self._queue.put(self._pack(frame))
-        self._last_step = frame.step
+        self.last_step = frame.step
 
     def flush(self) -> None:
         """Wait until all that was handed over is in the file; done before a checkpoint is written."""
@@ -133,7 +142,7 @@ class TrajectoryWriter:
         file.swmr_mode = True
         # asked here, since asking h5py later would wait for the thread's own calls
         self._form = {key: (d.shape[1:], d.dtype) for key, d in self._columns.frames.items()}
-        self._last_step = _last(self._columns.frames["grid", "step"])
+        self.last_step = _last(self._columns.frames["grid", "step"])
         self._last_history = _last(self._columns.history["step"])
         self._error: BaseException | None = None
         self._raised = self._closed = False
@@ -158,7 +167,7 @@ class TrajectoryWriter:
         ) from self._error
 
     def _pack(self, frame: Frame) -> _Parcel:
-        known = frame.step == self._last_step
+        known = frame.step == self.last_step
         row = {} if known else {key: self._value(frame, *key)[None] for key in self._form}
         return self._new_history(frame), _events(frame), row
 

@@ -154,6 +154,64 @@ def test_occupied_cells_are_the_unique_floors(dtype, n, d, delta):
     np.testing.assert_array_equal(np.sort(counts), np.sort(reference.occupied_cells(q, delta)))
 
 
+def test_a_histogram_counts_the_cells_of_psi(kernels):
+    """Cells are closed below and open above: 0 and 1 are in, the upper edge 2, what lies below, NaN and Inf are out."""
+    x = np.array([0.0, 0.5, 1.0, 1.999, 2.0, -1e-9, np.nan, np.inf, -np.inf])
+    counts = kernels.histogram(np.stack([x, np.full(9, -0.5)], axis=1), 1.0, (0, -1), (2, 1))
+    assert counts.dtype == np.int64
+    np.testing.assert_array_equal(counts, [[2], [2]])
+    everywhere = np.random.default_rng(3).standard_normal((500, 2))
+    counts = kernels.histogram(everywhere, 0.4, (-50, -50), (100, 100))
+    np.testing.assert_array_equal(np.sort(counts[counts > 0]), np.sort(kernels.occupied_cells(everywhere, 0.4)))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.sampled_from([np.float32, np.float64]), st.integers(2, 3), st.floats(0.01, 3), st.integers(0, 2**32 - 1))
+def test_histograms_of_every_device_are_equal(dtype, axes, delta, seed):
+    rng = np.random.default_rng(seed)
+    # multiples of delta among them, so that many points stand on edges
+    q = np.concatenate([rng.standard_normal((200, axes)), rng.integers(-5, 6, (50, axes)) * delta]).astype(dtype)
+    arguments = q[::2], delta, rng.integers(-5, 1, axes), tuple(rng.integers(1, 9, axes))
+    np.testing.assert_array_equal(cpu.histogram(*arguments), reference.histogram(*arguments))
+
+
+def test_histogram_bits_do_not_depend_on_threads(with_threads):
+    q = np.random.default_rng(4).standard_normal((300_000, 2)).astype(np.float32)
+    one, two = (with_threads(n, lambda: cpu.histogram(q, 0.1, (-20, -20), (40, 40))) for n in (1, 2))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_projection_of_known_points(kernels):
+    """A camera at the origin that looks along -z with 90 degrees, near 1 and far 3, matrix for row vectors."""
+    near, far = 1.0, 3.0
+    matrix = np.zeros((4, 4))
+    matrix[0, 0] = matrix[1, 1] = 1
+    matrix[2, 2], matrix[3, 2] = -(far + near) / (far - near), -2 * far * near / (far - near)
+    matrix[2, 3] = -1
+    points = np.array([[0, 0, -1], [0, 0, -3], [2, 2, -2], [-1, 1, -2], [3, 0, -2], [0, 0, -4], [0, 0, 1]], np.float32)
+    xy, depth, visible = kernels.project_points(points, matrix, 800, 600)
+    assert (xy.dtype, depth.dtype, visible.dtype) == (np.float32, np.float32, np.bool_)
+    # the centre, its far end, the upper right corner, half way to the upper left one
+    expected = [[400, 300], [400, 300], [800, 0], [200, 150], [1000, 300], [400, 300]]
+    np.testing.assert_allclose(xy[:6], expected, atol=1e-4)
+    np.testing.assert_allclose(depth[[0, 1, 2]], [-1, 1, 0.5], atol=1e-6)
+    np.testing.assert_array_equal(visible, [True, True, True, True, False, False, False])
+    assert np.isnan(xy[6]).all()
+    assert np.isnan(depth[6])
+
+
+def test_projections_of_every_device_are_equal():
+    rng = np.random.default_rng(5)
+    points = rng.standard_normal((1000, 3)).astype(np.float32)
+    matrix = np.eye(4) + 0.3 * rng.standard_normal((4, 4))  # some points lie behind the eye
+    got, want = (k.project_points(points[::2], matrix, 640, 480) for k in (cpu, reference))
+    np.testing.assert_array_equal(got[2], want[2])
+    assert 0 < want[2].sum() < 500
+    assert 0 < np.isnan(want[1]).sum() < 500
+    for x, y in zip(got[:2], want[:2]):
+        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-4)
+
+
 CACHE_SCRIPT = """
 import sys
 import numpy as np

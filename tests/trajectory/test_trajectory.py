@@ -44,7 +44,7 @@ def make_cast(dtype="float32", n=24, dim=5):
         copy=np.zeros(n, "i4"),
         mass=rng.random(n, "f4"),
         projection=np.eye(3, dim, dtype="f4"),
-        links={"input->hidden": 4, "skip/0": 2},
+        groups={"mu:input->hidden": (4,), "mu:skip/0": (2,), "gain:skip/0": (1,), "bias:hidden": (n // 2,)},
         dtype=dtype,
     )
 
@@ -54,14 +54,14 @@ def make_frame(cast, step):
     rng = np.random.default_rng(step)
     vectors = {name: rng.normal(size=(cast.n, cast.dim)).astype(cast.dtype) for name in schema.VECTORS}
     plain = {name: rng.random(cast.n, "f4") for name in schema.PER_PARTICLE}
-    links = {f"mu:{name}": rng.random(size).astype(cast.dtype) for name, size in cast.links.items()}
+    groups = {name: rng.random(shape).astype(cast.dtype) for name, shape in cast.groups.items()}
     past = np.arange(step - 9, step + 1) if step else np.array([], "i8")
     history = {"step": past, "time": past * 0.5, "loss": 1.0 / (past + 1), "kinetic": rng.random(len(past))}
     return Frame(
         step=step,
         time=step * 0.5,
         positions=(vectors["position"] @ cast.projection.T).astype("f4"),
-        properties=vectors | plain | links,
+        properties=vectors | plain | groups,
         scalars={"loss": 1.0 / (step + 1), "entropy": rng.random()},
         history=history if step else {},
         events=((step - 3, "kick", '{"strength": 1}'),) if step % 20 == 10 else (),
@@ -113,19 +113,19 @@ def test_what_was_written_is_read_bit_for_bit(path, dtype, compression):
         assert [event[0] for event in read.events] == list(range(7, 290, 20))
         for name in ("subsystem", "index", "copy", "mass", "projection"):
             np.testing.assert_array_equal(getattr(read.cast, name), getattr(cast, name), strict=True)
-        assert (read.cast.subsystems, read.cast.links, read.cast.dtype) == (
+        assert (read.cast.subsystems, read.cast.groups, read.cast.dtype) == (
             cast.subsystems,
-            cast.links,
+            cast.groups,
             dtype,
         )
         with pytest.raises(IndexError):
             read.frame(30)
 
 
-def test_by_default_only_positions_are_kept(path, cast):
+def test_by_default_only_positions_and_what_prediction_needs_are_kept(path, cast):
     write(path, cast, [0, 10], properties=("position",))
     with Trajectory(path) as read:
-        assert set(read.frame(1).properties) == {"position"}
+        assert set(read.frame(1).properties) == {"position", *cast.groups}
         assert not read.observables
         assert len(read.history["step"]) == 10
 
@@ -459,7 +459,7 @@ def test_long_events_are_cut_with_an_ellipsis(path, cast):
     frame = make_frame(cast, 0)
     texts = ((0, "k" * 50, "ä" * 2000), (0, "kick", ""))
     with TrajectoryWriter(path, cast, properties=()) as out:
-        out.write(Frame(0, 0.0, frame.positions, {}, {}, events=texts))
+        out.write(Frame(0, 0.0, frame.positions, frame.properties, {}, events=texts))
     with Trajectory(path) as read:
         (_, kind, detail), plain = read.events
     assert plain == (0, "kick", "")

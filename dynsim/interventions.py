@@ -1,0 +1,252 @@
+"""What can be done to a simulation while it runs, each logged as an event so that it can be done again.
+
+An event is (step, kind, detail) with a JSON detail; what is done at step s comes before step s + 1 is taken.
+
+    set       {"key", "value"}             a live parameter
+    learning  {"span", "reason"}           the Eq. (10) limit opens again
+    kick      {"strength", "span"}         the same, with a random impulse
+    extend    {"steps"}                    the same, and the run is longer
+    move      {"particle", "first", "q"}   coordinates from `first` on; long vectors take several events
+    branch    {"source", "step"}           where a run's history before was copied from
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from operator import index
+from typing import Any
+
+import numpy as np
+
+from dynsim.build import build_law, build_limit
+from dynsim.dynamics.damping import DampingLaw
+from dynsim.dynamics.divergence import RUNAWAY
+from dynsim.dynamics.integrators import Motion
+from dynsim.dynamics.speed_limit import SpeedLimit
+from dynsim.errors import FileFormatError, OptionError, ShapeError, unknown
+from dynsim.fields.base import Field
+from dynsim.fields.data import LearningData
+from dynsim.forces import Response
+from dynsim.scenario import Scenario
+from dynsim.stacking import place
+from dynsim.start import build_field, check_batch
+from dynsim.system.graph import Graph, Groups, System
+from dynsim.system.initialise import random
+
+LIVE_PARAMETERS = {
+    "dynamics.dt": "step in units of the particles' own time",
+    "dynamics.eta": "Eq. (10): longest move of a particle per step; Adam's rate",
+    "dynamics.law": "for Lambda; a new law starts with its own friction, order and memory",
+    "dynamics.friction": "velocity kept per step",
+    "dynamics.confinement": "k of the well k |q|^2 / 2",
+    "dynamics.decay": "Lambda_env per step",
+    "dynamics.coefficients": "longest relative move of mu, gain and eps per step",
+    "dynamics.limit": "the Eq. (10) speed limit",
+    "field.batch": "samples per step",
+}
+Event = tuple[int, str, str]
+# An event's detail holds 1024 bytes; a number takes 26 at most.
+COORDINATES_PER_EVENT = 32
+LARGEST_KICK = 1e6
+
+
+class Interventions(ABC):
+    """The part of `Simulation` that changes it from outside.
+
+    Attributes
+    ----------
+    changes : every setting that has been changed since the start, with its value now.
+    events : what has been done and not yet handed over in a frame; `logged` : how many have been.
+    planned : steps that the scenario asked for at the start; `total_steps` : the same with what was added since.
+    """
+
+    scenario: Scenario
+    data: LearningData | None
+    graph: Graph
+    field: Field
+    system: System
+    law: DampingLaw
+    limit: SpeedLimit
+    motion: Motion
+    planned: int
+    total_steps: int
+    stopped: str
+    _started: float | None
+    changes: dict[str, Any]
+    events: list[Event]
+    logged: int
+    last_row: dict[str, float]
+
+    @abstractmethod
+    def push(self, system: System, step: int) -> tuple[Groups, Response]: ...
+
+    def set_parameter(self, key: str, value: Any) -> None:
+        """Change one of LIVE_PARAMETERS from the next step on.
+
+        A new law takes its own defaults of friction and order: those of another mean something else.
+        Raises OptionError and ScenarioError for what is not allowed; then nothing has changed.
+        """
+        if key not in LIVE_PARAMETERS:
+            raise unknown("live parameter", key, tuple(LIVE_PARAMETERS))
+        if key == "field.batch" and self.scenario.field.kind == "target":
+            raise OptionError("a target field has no batches", where=key, given=value)
+        settings = {key: value}
+        if key == "dynamics.law" and value != self.scenario.dynamics.law:
+            settings |= {"dynamics.friction": None, "dynamics.order": None}
+        self.adopt(settings)
+        self._log("set", key=key, value=self.changes[key])
+
+    def adopt(self, settings: dict[str, Any]) -> None:
+        """Change settings by dotted keys and rebuild what depends on them, without a word in the log."""
+        before, scenario = self.scenario, self.scenario.changed(**settings)
+        if scenario.field.batch != before.field.batch:
+            check_batch(scenario, self.graph, self.data)
+            self.field = build_field(scenario, self.graph, self.data)
+        self.scenario = scenario
+        self.law, self.limit = build_law(scenario), build_limit(scenario)
+        self.motion = Motion(self.push, self.law, self.limit, scenario.dynamics.dt)
+        if scenario.dynamics.law != before.dynamics.law:
+            kept = _without(self.system.memory, "potential:", "lagrangian:", "softening:", "lambda:")
+            self.system = self.system.replace(memory=kept | self.law.start(self.system, scenario.run.seed))
+        values = scenario.model_dump(mode="json")
+        self.changes |= {key: _looked_up(values, key) for key in settings}
+
+    def learning_event(self, span: int, reason: str) -> None:
+        """tau = 0: the Eq. (10) limit opens again and is annealed over `span` steps, which the run has at least."""
+        self._open_limit(span)
+        self.total_steps = max(self.total_steps, self.system.step + span)
+        self._log("learning", span=span, reason=reason)
+
+    def kick(self, strength: float = 0.0) -> None:
+        """A learning event over the steps left (at the end: the planned length), and a random impulse.
+
+        The impulse on the coordinate particles has a root mean square speed of `strength` times the limit
+        eta exp(-Lambda_env tau) / dt. Flow, Adam and Eq. (10) itself set velocities anew, so it is lost on them.
+        Raises OptionError for a strength that is negative, not finite or above 1e6.
+        """
+        span = max(self.total_steps - self.system.step, 0) or self.planned
+        self._kick(strength, span)
+
+    def _kick(self, strength: float, span: int) -> None:
+        if not 0 <= strength <= LARGEST_KICK:
+            raise OptionError("not a strength", given=strength, allowed=f"0 ... {LARGEST_KICK:g}")
+        self._open_limit(span)
+        if strength > 0:
+            speed = strength * self.limit.eta * self.limit.envelope(self.system) / self.motion.dt
+            self.system = struck(self.system, speed, self.scenario.run.seed)
+        self._log("kick", strength=float(strength), span=span)
+
+    def extend(self, steps: int) -> None:
+        """Go on for `steps` more than planned; a learning event over as many. Raises OptionError below 1."""
+        steps = index(steps)
+        if steps < 1:
+            raise OptionError("not a number of steps", given=steps, allowed="1 or more")
+        self._open_limit(steps)
+        self.total_steps += steps
+        self._log("extend", steps=steps)
+
+    def move(self, particle: int, position: Sequence[float]) -> None:
+        """Put a particle of the cast at `position` (d,) in R^d, at rest.
+
+        Raises ShapeError for another length, OptionError for a particle that is not there and for coordinates
+        that are not finite or too far out.
+        """
+        q = self._coordinates(position)
+        if q.shape != (self.graph.dim,):
+            raise ShapeError("not a position", given=q.shape, allowed=f"({self.graph.dim},)")
+        self.system = displaced(self.system, particle, 0, q)
+        for first in range(0, len(q), COORDINATES_PER_EVENT):
+            part = q[first : first + COORDINATES_PER_EVENT]
+            self._log("move", particle=int(particle), first=first, q=part.tolist())
+
+    def position_of(self, particle: int) -> tuple[float, ...]:
+        """Where a particle of the cast is, in R^d: what `move` takes to bring it back, bit by bit."""
+        group, copy, k = place(self.graph, particle)
+        return tuple(self.system.x[group][copy, k].tolist())
+
+    def branched(self, source: str, step: int) -> None:
+        """Log that all before was copied from the run `source`."""
+        self._log("branch", source=source, step=step)
+
+    def apply(self, event: Event) -> None:
+        """Do again what a logged event says, and log it again. Raises FileFormatError for a malformed one."""
+        _, kind, detail = event
+        try:
+            self._do(kind, json.loads(detail))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise FileFormatError("not an event that can be done again", given=f"{kind} {detail}: {error}") from None
+
+    def _do(self, kind: str, said: dict[str, Any]) -> None:
+        match kind:
+            case "set":
+                self.set_parameter(said["key"], said["value"])
+            case "learning":
+                self.learning_event(index(said["span"]), said["reason"])
+            case "kick":
+                self._kick(said["strength"], index(said["span"]))
+            case "extend":
+                self.extend(said["steps"])
+            case "move":
+                particle, first, q = said["particle"], index(said["first"]), self._coordinates(said["q"])
+                self.system = displaced(self.system, particle, first, q)
+                self._log("move", particle=particle, first=first, q=q.tolist())
+            case "branch":
+                self.branched(said["source"], said["step"])
+            case _:
+                raise unknown("event", kind, ("set", "learning", "kick", "extend", "move", "branch"))
+
+    def _coordinates(self, values: Sequence[float]) -> np.ndarray:
+        try:
+            with np.errstate(over="ignore"):
+                return np.asarray(values, self.scenario.run.dtype)
+        except (TypeError, ValueError):
+            raise OptionError("not coordinates", given=values, allowed="numbers") from None
+
+    def _open_limit(self, span: int) -> None:
+        self.system = self.system.replace(event_step=self.system.step, event_span=span)
+        if self.stopped:
+            self.stopped, self._started = "", None  # a time limit counts anew
+
+    def _log(self, kind: str, **detail: Any) -> None:
+        # Leapfrog must ask the field again: what it keeps belongs to the state before.
+        self.system = self.system.replace(memory=_without(self.system.memory, "received:"))
+        self.last_row = {}
+        self.events.append((self.system.step, kind, json.dumps(detail, allow_nan=False)))
+
+
+def struck(system: System, speed: float, seed: int) -> System:
+    """A Gaussian impulse on every coordinate particle that moves; `speed` is its root mean square length."""
+    rng = random(seed, "kick", system.step)
+    v = dict(system.v)
+    for key in [f"q:{s.name}" for s in system.graph.particle_subsystems]:
+        if key in v:
+            impulse = speed / np.sqrt(system.graph.dim) * rng.standard_normal(v[key].shape)
+            v[key] = v[key] + impulse.astype(v[key].dtype)
+    return system.replace(v=v)
+
+
+def displaced(system: System, particle: int, first: int, q: np.ndarray) -> System:
+    """A particle at rest with its coordinates from `first` on set to q (k,)."""
+    group, copy, k = place(system.graph, particle)
+    if q.ndim != 1 or not 0 <= first <= system.graph.dim - len(q):
+        raise ShapeError("not part of a position", given=f"{q.shape} from {first}", allowed=f"({system.graph.dim},)")
+    if not (np.abs(q) < RUNAWAY).all():
+        raise OptionError("not a place for a particle", given=q.tolist(), allowed=f"coordinates below {RUNAWAY:g}")
+    x, v = dict(system.x), dict(system.v)
+    x[group] = x[group].copy()
+    x[group][copy, k, first : first + len(q)] = q
+    if group in v:
+        v[group] = v[group].copy()
+        v[group][copy, k] = 0
+    return system.replace(x=x, v=v)
+
+
+def _without(memory: Groups, *kinds: str) -> Groups:
+    return {k: a for k, a in memory.items() if not k.startswith(kinds)}
+
+
+def _looked_up(table: dict[str, Any], key: str) -> Any:
+    section, name = key.split(".")
+    return table[section][name]
