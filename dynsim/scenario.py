@@ -101,7 +101,7 @@ class FieldSection(Section):
     """What pushes: a network with data, or a target matrix."""
 
     kind: Annotated[str, one_of(("network", "target"))] = Field("network", description="network or target")
-    dataset: str = Field("", description="name of a dataset, or path of a .npz or .csv")
+    dataset: str = Field("", description="name of a dataset, or path of a .npz or .csv", examples=list(datasets.NAMES))
     samples: Count | None = Field(None, description="use only so many training samples")
     validation: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="fraction split off the training part; nothing is ever chosen on test data"
@@ -110,7 +110,7 @@ class FieldSection(Section):
     batch: Count = Field(128, description="samples per step")
     loss: Annotated[str, one_of(LOSSES)] = Field("cross-entropy", description="what the network minimises")
     target: str | Nested | None = Field(
-        None, description='"normal", a matrix as nested lists, or the path of a .npy, .npz or .csv'
+        None, description='"normal", a matrix as nested lists, or the path of a .npy, .npz or .csv', examples=["normal"]
     )
 
     @model_validator(mode="after")
@@ -169,6 +169,9 @@ class StopSection(Section):
 
 class RunSection(Section):
     """How long, from which seed, on what."""
+
+    # For forms and editors; `_check` says the same with a better message.
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["epochs"]}, {"required": ["steps"]}]})
 
     epochs: Count | None = Field(None, description="passes over the training part (or give steps)")
     steps: Count | None = Field(None, description="steps (or give epochs)")

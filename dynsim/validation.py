@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
-from pydantic import AfterValidator, BaseModel, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from dynsim.errors import DynsimError, OptionError, ScenarioError, did_you_mean
 
 
-def one_of(options: Iterable[str], hidden: tuple[str, ...] = ()) -> AfterValidator:
-    """The value is one of the options; the error lists them (but not the hidden ones) and suggests the closest."""
-    legal = tuple(options)
+@dataclass(frozen=True)
+class OneOf:
+    """The value is one of `options` or, unadvertised, of `hidden`; the JSON schema lists the options as its enum."""
 
-    def check(value: str) -> str:
-        if value not in (*legal, *hidden):
-            hint = did_you_mean(value, legal) or ""
-            raise PydanticCustomError("option", "unknown name", {"allowed": ", ".join(legal), "hint": hint})
+    options: tuple[str, ...]
+    hidden: tuple[str, ...] = ()
+
+    def check(self, value: str) -> str:
+        if value not in (*self.options, *self.hidden):
+            hint = did_you_mean(value, self.options) or ""
+            raise PydanticCustomError("option", "unknown name", {"allowed": ", ".join(self.options), "hint": hint})
         return value
 
-    return AfterValidator(check)
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), "enum": list(self.options)}
+
+
+def one_of(options: Iterable[str], hidden: tuple[str, ...] = ()) -> OneOf:
+    """The value is one of the options; the error lists them (but not the hidden ones) and suggests the closest."""
+    return OneOf(tuple(options), hidden)
 
 
 def fail(message: str, path: tuple[str, ...], given: Any, allowed: str = "", hint: str | None = None) -> None:

@@ -1,10 +1,15 @@
 """Scenarios: every problem at once, with its key path and a way out; what is written can be read again."""
 
+import tomllib
+
+import jsonschema
 import pytest
 
 from dynsim import Scenario
+from dynsim.dynamics.damping import LAWS
 from dynsim.errors import ScenarioError
-from dynsim.scenario import shipped_scenarios
+from dynsim.scenario import find, shipped_scenarios
+from dynsim.system.metric import METRICS
 
 GOOD = """# A title.
 # A second line.
@@ -121,3 +126,36 @@ def test_shipped_scenarios_say_source_watch_and_expected(name):
     about = Scenario.load(name).about
     for word in ("Source:", "Watch:", "Expected:"):
         assert word in about
+
+
+SCHEMA = Scenario.model_json_schema()
+
+
+def test_the_schema_is_a_schema_and_says_what_is_allowed():
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    dynamics, system = (SCHEMA["$defs"][f"{name}Section"]["properties"] for name in ("Dynamics", "System"))
+    assert dynamics["law"]["enum"] == list(LAWS)
+    assert "weights" in METRICS
+    assert "weights" not in system["metric"]["enum"]  # only the twin's, so not on offer
+    assert dynamics["dt"]["exclusiveMinimum"] == 0
+    assert system["dim"] | {"type": "integer", "maximum": 4096, "default": 9} == system["dim"]
+    items = SCHEMA["$defs"]["RecordSection"]["properties"]["observables"]["items"]
+    assert {"loss", "entropy"} <= set(items["enum"])
+
+
+@pytest.mark.parametrize("name", [n for n, _ in shipped_scenarios()])
+def test_shipped_scenarios_obey_the_schema_until_a_name_is_wrong(name):
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    raw = tomllib.loads(find(name).read_text(encoding="utf-8"))
+    assert list(validator.iter_errors(raw)) == []
+    for wrong in ({"law": "fricton"}, {"dt": 0}, {"dtt": 1.0}, {"limit": "yes"}):
+        bad = raw | {"dynamics": raw.get("dynamics", {}) | wrong}
+        assert len(list(validator.iter_errors(bad))) == 1, wrong
+    assert list(validator.iter_errors(raw | {"run": {"epochs": 1, "steps": 1}}))
+
+
+def test_every_field_of_the_schema_is_described():
+    properties = [
+        (f"{table}.{key}", item) for table, d in SCHEMA["$defs"].items() for key, item in d["properties"].items()
+    ]
+    assert [key for key, item in properties if "$ref" not in item and not item.get("description")] == []
