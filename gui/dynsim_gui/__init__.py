@@ -1,0 +1,1 @@
+"""The window onto dynsim: particles, forces and curves, live or replayed."""

@@ -1,0 +1,76 @@
+"""What the colours mean: a bar with its range, or a row of named patches."""
+
+from __future__ import annotations
+
+import numpy as np
+from qtpy.QtCore import QRect, QSize, Qt
+from qtpy.QtGui import QColor, QImage, QPainter, QPaintEvent
+from qtpy.QtWidgets import QSizePolicy, QWidget
+
+from dynsim_gui.models.palette import BORDER, DIM, TEXT, WARN, category, lookup
+from dynsim_gui.models.particles import Colouring
+
+BAR = 180
+
+
+class Legend(QWidget):
+    """Of the particles' colours; one line high."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._colouring: Colouring | None = None
+        self.setFixedHeight(24)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def show_colouring(self, colouring: Colouring) -> None:
+        """Show another one; the values themselves do not matter here."""
+        self._colouring = colouring
+        self.setToolTip(colouring.missing)
+        self.update()
+
+    def sizeHint(self) -> QSize:
+        return QSize(420, 24)
+
+    def paintEvent(self, _: QPaintEvent) -> None:
+        c = self._colouring
+        if c is None:
+            return
+        painter = QPainter(self)
+        if c.missing:
+            self._text(painter, 8, c.missing, WARN)
+        elif c.categorical:
+            self._patches(painter, c)
+        else:
+            self._bar(painter, c)
+
+    def _bar(self, painter: QPainter, c: Colouring) -> None:
+        x = self._text(painter, 8, c.quantity.label, TEXT) + 12
+        x = self._text(painter, x, _short(c.clim[0]), DIM) + 6
+        colours = np.ascontiguousarray(lookup(c.map)[None])
+        image = QImage(colours.data, 256, 1, 256 * 3, QImage.Format.Format_RGB888)
+        width = max(40, min(BAR, self.width() - x - 70))
+        bar = QRect(x, 7, width, 10)
+        painter.drawImage(bar, image)
+        painter.setPen(QColor(BORDER))
+        painter.drawRect(bar)
+        self._text(painter, x + width + 6, _short(c.clim[1]), DIM)
+
+    def _patches(self, painter: QPainter, c: Colouring) -> None:
+        x = self._text(painter, 8, c.quantity.label, TEXT) + 12
+        for k, name in enumerate(c.names):
+            if x + 40 > self.width():
+                self._text(painter, x, "…", DIM)
+                return
+            painter.fillRect(QRect(x, 7, 10, 10), QColor(category(k)))
+            x = self._text(painter, x + 14, name, DIM) + 10
+
+    def _text(self, painter: QPainter, x: int, text: str, colour: str) -> int:
+        """Draws, and returns where the next may begin."""
+        width = painter.fontMetrics().horizontalAdvance(text)
+        painter.setPen(QColor(colour))
+        painter.drawText(QRect(x, 0, width + 2, self.height()), Qt.AlignmentFlag.AlignVCenter, text)
+        return x + width
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}"

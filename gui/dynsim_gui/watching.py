@@ -1,0 +1,137 @@
+"""The numbers and the viewer: header, curves, inspector and live parameters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dynsim_gui.models.colours import QUANTITIES
+from dynsim_gui.models.inspector import NUMBERS, describe
+from dynsim_gui.models.parameters import scenario_values
+
+if TYPE_CHECKING:
+    from dynsim_gui.window import Window
+
+
+# What the inspector offers curves of.
+TRACED = (QUANTITIES["displacement"], *NUMBERS)
+
+
+class Watching:
+    """Tells views what the viewer knows, and the viewer what their controls ask for."""
+
+    def __init__(self, window: Window) -> None:
+        self._window, self._viewer = window, window.viewer
+        self._news = 0
+        viewer = self._viewer
+        viewer.history_changed.connect(self._count)
+        viewer.opened.connect(lambda _: self._opened())
+        viewer.parameters_changed.connect(self._show_parameters)
+        viewer.selection_changed.connect(self._selected)
+        viewer.status.events.phase.connect(lambda _: self._phase_changed())
+        viewer.refused.connect(self._refused)
+        window.curves.seek_requested.connect(viewer.seek_step)
+        window.inspector.particle_requested.connect(viewer.select)
+        window.inspector.trace_requested.connect(self._trace)
+        window.parameters.parameter_changed.connect(self._set_parameter)
+        window.parameters.kick_requested.connect(viewer.kick)
+        self._asked_key, self._traced = "", ""
+        self._phase_changed()
+
+    def _count(self) -> None:
+        self._news += 1
+
+    def _opened(self) -> None:
+        self._count()
+        run = self._viewer.run
+        if run is not None and run.live:
+            self._window.parameters.remember(scenario_values(run.scenario))
+        self._phase_changed()
+
+    # Header ------------------------------------------------------------------------------------------------------
+
+    @property
+    def header_version(self) -> tuple:
+        s = self._viewer.status
+        return (s.phase, s.step, s.total, s.rate, s.note, self._viewer.revision, self._viewer.run)
+
+    def draw_header(self) -> None:
+        viewer = self._viewer
+        title = viewer.run.title if viewer.run is not None else "dynsim"
+        growing = bool(getattr(viewer.feed, "growing", False)) and not (viewer.run and viewer.run.live)
+        self._window.header.show_status(title, viewer.status, growing)
+        self._window.header.show_numbers(self._numbers())
+
+    def _numbers(self) -> dict[str, float]:
+        """Observables at the step shown."""
+        viewer = self._viewer
+        if viewer.shown is None:
+            return {}
+        step, numbers = viewer.shown.step, dict(viewer.shown.scalars)
+        for table in (viewer.recorded, viewer.history):
+            for name in ("loss", "accuracy", "validation_accuracy", "entropy"):
+                value = table.value_at(name, step)
+                if value is not None and value == value:
+                    numbers[name] = value
+        return numbers
+
+    # Curves ------------------------------------------------------------------------------------------------------
+
+    @property
+    def curves_version(self) -> tuple:
+        step = self._viewer.shown.step if self._viewer.shown is not None else 0
+        return (self._news, step)
+
+    def draw_curves(self) -> None:
+        viewer, curves = self._viewer, self._window.curves
+        curves.refresh(viewer.history, viewer.recorded)
+        if viewer.shown is not None:
+            curves.cursor(viewer.shown.step)
+            curves.histogram(viewer.shown.properties.get("lambda"))
+
+    # Particle ----------------------------------------------------------------------------------------------------
+
+    def _selected(self) -> None:
+        if self._viewer.selected:
+            self._window.bring("particle")
+        self.draw_inspector()
+        self._trace(self._traced)
+
+    def draw_inspector(self) -> None:
+        viewer, inspector = self._viewer, self._window.inspector
+        if viewer.shown is None or viewer.run is None or not viewer.selected:
+            inspector.show_particle(None)
+            return
+        inspector.show_particle(describe(viewer.run.cast, viewer.shown, viewer.selected[-1]))
+        inspector.cursor(viewer.shown.step)
+
+    def _trace(self, name: str) -> None:
+        """A quantity of the selected particle over the recorded frames."""
+        viewer, inspector = self._viewer, self._window.inspector
+        if not viewer.selected or viewer.feed is None:
+            return
+        offered = [(q.name, q.label) for q in TRACED if viewer.traceable(q)]
+        self._traced = name if name in dict(offered) else offered[0][0] if offered else ""
+        inspector.show_quantities(offered, self._traced)
+        if self._traced:
+            inspector.show_trace(*viewer.trace(QUANTITIES[self._traced], viewer.selected[-1]))
+
+    # Parameters --------------------------------------------------------------------------------------------------
+
+    def _show_parameters(self) -> None:
+        self._window.parameters.show(self._viewer.parameters)
+
+    def _phase_changed(self) -> None:
+        viewer = self._viewer
+        live = viewer.live and viewer.status.phase not in ("failed", "crashed")
+        reason = "" if live else "Nothing runs here: continue from a frame (B), or open a scenario"
+        self._window.parameters.enable(live, reason)
+        self._window.update_actions()
+
+    def _set_parameter(self, key: str, value: object) -> None:
+        self._asked_key = key
+        self._viewer.set_parameter(key, value)
+
+    def _refused(self, message: str) -> None:
+        """The library's message stands at the control that it is about."""
+        if self._asked_key and self._asked_key.split(".")[-1] in message:
+            self._window.parameters.refuse(self._asked_key, message)
