@@ -5,18 +5,14 @@ somebody sits before a real desktop. Ask for `qapp` or `qtbot` (the display is u
 for `surfaceless` to draw with EGL in a process that has no display at all.
 """
 
-import ctypes
-import fcntl
 import gc
 import logging
 import os
-import shutil
 import subprocess
 import sys
 import textwrap
 import time
 from multiprocessing import resource_tracker
-from pathlib import Path
 
 import psutil
 import pytest
@@ -24,72 +20,16 @@ import pytest
 # Before Qt is loaded: Qt's own X11 platform with Mesa's software renderer, the same pictures on every machine.
 os.environ.update(QT_API="pyqt6", QT_QPA_PLATFORM="xcb", LIBGL_ALWAYS_SOFTWARE="1")
 
+from debian import missing, must_be_there
 from qtpy.QtCore import QCoreApplication, QEvent
 from qtpy.QtWidgets import QApplication, QMenu
 
-LIBRARIES = {  # Debian package: the file that it must bring
-    "libgl1": "libGL.so.1",
-    "libegl1": "libEGL.so.1",
-    "libglx-mesa0": "libGLX_mesa.so.0",
-    "libegl-mesa0": "libEGL_mesa.so.0",
-    "libglib2.0-0": "libglib-2.0.so.0",
-    "libdbus-1-3": "libdbus-1.so.3",
-    "libfontconfig1": "libfontconfig.so.1",
-    "libxkbcommon-x11-0": "libxkbcommon-x11.so.0",
-    "libx11-xcb1": "libX11-xcb.so.1",
-    "libxcb-cursor0": "libxcb-cursor.so.0",
-    "libxcb-icccm4": "libxcb-icccm.so.4",
-    "libxcb-keysyms1": "libxcb-keysyms.so.1",
-    "libxcb-image0": "libxcb-image.so.0",
-    "libxcb-render-util0": "libxcb-render-util.so.0",
-    "libxcb-shape0": "libxcb-shape.so.0",
-    "libxcb-xkb1": "libxcb-xkb.so.1",
-    "libxcb-randr0": "libxcb-randr.so.0",
-    "libxcb-sync1": "libxcb-sync.so.1",
-    "libxcb-xfixes0": "libxcb-xfixes.so.0",
-    "libxcb-glx0": "libxcb-glx.so.0",
-}
-PROGRAMS = {"xvfb": "Xvfb", "openbox": "openbox"}
-
-
-def _loads(library):
-    try:
-        ctypes.CDLL(library)
-    except OSError:
-        return False
-    return True
-
-
-def _missing():
-    """Debian packages that a window needs and this machine lacks."""
-    packages = [package for package, program in PROGRAMS.items() if shutil.which(program) is None]
-    packages += [package for package, library in LIBRARIES.items() if not _loads(library)]
-    if not Path("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf").exists():
-        packages.append("fonts-dejavu-core")
-    return packages
-
-
-def _install(shared):
-    """As root, install what is missing, once for all workers; the log lies in the folder that they share."""
-    log = shared / "apt.log"
-    with open(shared / "apt.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        packages = _missing()
-        if packages and not log.exists():
-            install = f"apt-get update && apt-get install -y --no-install-recommends {' '.join(packages)}"
-            with open(log, "w") as output:
-                subprocess.run(install, shell=True, stdout=output, stderr=output, check=False)
-
 
 @pytest.fixture(scope="session")
-def windows_possible(tmp_path_factory):
+def windows_possible():
     """Fails (in CI or as root) or skips, with the packages that are missing, where no window can be opened."""
-    folder = tmp_path_factory.getbasetemp()
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        _install(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
-    if packages := _missing():
-        strict = os.environ.get("CI") or os.geteuid() == 0
-        (pytest.fail if strict else pytest.skip)(f"no window without the packages: {' '.join(packages)}")
+    if packages := missing():
+        (pytest.fail if must_be_there() else pytest.skip)(f"no window without the packages: {' '.join(packages)}")
 
 
 def _x_server():
