@@ -75,10 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if given.canvas and given.screenshot is None:
             parser().error("--canvas goes with --screenshot OUT.png")
         if given.canvas:
-            from dynsim_gui.capture import canvas_main
+            from dynsim_gui.still import canvas_main
 
             source = given.open or given.attach or given.scenario or DEMO
-            canvas_main(source, given.screenshot, given.at, given.size, given.colour_by)
+            canvas_main(source, given.screenshot, given.at, given.size, given.colour_by, tuple(given.set))
             return 0
         from dynsim_gui.app import run
 

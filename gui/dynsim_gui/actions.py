@@ -46,7 +46,7 @@ class Action:
 
     Attributes
     ----------
-    id : unique. menu : the menu it stands in. text, tip : shown.
+    id : unique. menu : the menu it stands in. text, tip : shown. short : on a button, the text if "".
     keys : shortcuts, the first one is shown.
     icon : of the Material Design set, "" for none.
     run : what it does.
@@ -62,6 +62,7 @@ class Action:
     enabled: Callable[[Viewer], bool] = _always
     checked: Callable[[Viewer], bool] | None = None
     tip: str = ""
+    short: str = ""
 
 
 def _switch(name: str) -> Callable[[Window], None]:
@@ -195,7 +196,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("undo", "Touch", "Undo drag", ("Ctrl+Z",), "undo", lambda w: w.viewer.undo(), _live),
     Action("deselect", "Touch", "Select nothing", ("Esc",), "", lambda w: w.viewer.select(None)),
     Action("fit", "View", "Fit", ("F",), "fit-to-screen-outline", lambda w: w.fit(), _open),
-    Action("spin", "View", "Turn slowly", ("R",), "rotate-orbit", _switch("spin"), _open, _is_on("spin")),
+    Action("spin", "View", "Turn slowly", ("R",), "rotate-orbit", _switch("spin"), _open, _is_on("spin"), short="Turn"),
     Action("colour", "View", "Colour by next", ("C",), "", lambda w: w.next_colour(1), _open),
     Action("colour_back", "View", "Colour by previous", ("Shift+C",), "", lambda w: w.next_colour(-1), _open),
     Action(
@@ -209,10 +210,32 @@ ACTIONS: tuple[Action, ...] = (
         lambda v: v.appearance.projection == "pca",
     ),
     Action("axes", "View", "Next three axes", ("X",), "", lambda w: w.next_axes(), _open),
-    Action("links", "View", "Links", ("1",), "", _switch("links"), _always, _is_on("links")),
-    Action("packets", "View", "Signal packets", ("2",), "", _switch("packets"), _always, _is_on("packets")),
-    Action("trails", "View", "Trails of the selected", ("3",), "", _switch("trails"), _always, _is_on("trails")),
-    Action("shapes", "View", "Marker by subsystem", ("4",), "", _switch("shapes"), _always, _is_on("shapes")),
+    Action("links", "View", "Links", ("1",), "", _switch("links"), _always, _is_on("links"), short="Links"),
+    Action(
+        "packets", "View", "Signal packets", ("2",), "", _switch("packets"), _always, _is_on("packets"), short="Packets"
+    ),
+    Action(
+        "trails",
+        "View",
+        "Trails of the selected",
+        ("3",),
+        "",
+        _switch("trails"),
+        _always,
+        _is_on("trails"),
+        short="Trails",
+    ),
+    Action(
+        "shapes",
+        "View",
+        "Marker by subsystem",
+        ("4",),
+        "",
+        _switch("shapes"),
+        _always,
+        _is_on("shapes"),
+        short="Markers",
+    ),
     Action("full", "View", "Full screen", ("F11",), "fullscreen", lambda w: w.toggle_full_screen(), _always, None),
     Action("shortcuts", "Help", "Shortcuts", ("F1",), "keyboard-outline", lambda w: w.show_shortcuts()),
 )
@@ -228,6 +251,7 @@ def build(window: Window) -> dict[str, QAction]:
         q.setObjectName(action.id)
         q.setShortcuts([QKeySequence(key) for key in action.keys])
         q.setToolTip(f"{action.tip or action.text}  ({action.keys[0]})")
+        q.setIconText(action.short or action.text)
         q.setCheckable(action.checked is not None)
         if action.icon:
             q.setIcon(qtawesome.icon(f"mdi6.{action.icon}", color=TEXT))

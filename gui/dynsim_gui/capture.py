@@ -98,12 +98,12 @@ class MovieDialog(QDialog):
 
     def _start(self, window: Window) -> None:
         run = window.viewer.run
-        if run is None or run.folder is None:
-            self._end("There is no run folder to make a movie of.")
+        if run is None or run.path is None:
+            self._end("There is nothing recorded to make a movie of.")
             return
         look = Path(self._look.name) / "look.json"
         look.write_text(json.dumps(look_of(window)), encoding="utf-8")
-        arguments = ["-m", "dynsim_gui", "movie", str(run.folder), str(self._path.absolute()), "--look", str(look)]
+        arguments = ["-m", "dynsim_gui", "movie", str(run.path), str(self._path.absolute()), "--look", str(look)]
         self._process.start(sys.executable, arguments)
 
     def _hear(self) -> None:

@@ -116,8 +116,8 @@ def palette_of(samples: list[Image.Image]) -> Image.Image:
     exact = [palette.rgb(colour) for colour in (palette.CANVAS, palette.PANEL, palette.TEXT)]
     exact += palette.category_colours().tolist()
     pixels = np.concatenate([np.asarray(sample).reshape(-1, 3) for sample in samples])
-    _, kinds = np.unique(pixels // 6 @ np.array([1, 64, 4096]), return_index=True)
-    rest = Image.fromarray(pixels[kinds][None]).quantize(256 - len(exact), dither=Image.Dither.NONE)
+    _, kinds = np.unique(pixels // 3 @ np.array([1, 256, 65536]), return_index=True)
+    rest = Image.fromarray(pixels[kinds][None]).quantize(256 - len(exact), Image.Quantize.MAXCOVERAGE)
     table = Image.new("P", (1, 1))
     table.putpalette([*np.ravel(exact).tolist(), *rest.getpalette()])
     return table

@@ -80,7 +80,7 @@ def heard(signal):
     return said
 
 
-# The viewer ----------------------------------------------------------------------------------------------------------
+# The viewer --------------------------------------------------------------------------------------------------------
 
 
 def test_what_there_is_is_told_once(viewer):
@@ -224,7 +224,7 @@ def test_nothing_can_be_steered_without_an_engine(viewer):
     assert viewer.shown is before
 
 
-# Playback --------------------------------------------------------------------------------------------------------------
+# Playback ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_loop_begins_again():
@@ -263,7 +263,7 @@ def test_no_frames_no_place():
     assert p.index == 0
 
 
-# Colours ---------------------------------------------------------------------------------------------------------------
+# Colours -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -371,7 +371,7 @@ def test_markers_tell_subsystems_apart_on_wish(scene):
     assert np.array_equal(marker_shapes(scene.cast, Appearance(shapes=True)), scene.cast.subsystem)
 
 
-# The view --------------------------------------------------------------------------------------------------------------
+# The view ------------------------------------------------------------------------------------------------------------
 
 
 def test_axes_of_the_view_are_those_that_were_chosen():
@@ -411,7 +411,7 @@ def test_a_move_in_the_view_is_the_shortest_that_shows_as_it():
     assert np.linalg.norm(back) == pytest.approx(np.linalg.norm(delta))
 
 
-# What runs between particles -------------------------------------------------------------------------------------------
+# What runs between particles -----------------------------------------------------------------------------------------
 
 
 def bundle(phi=(2.0, -1.0, 0.5), stress=(1.0, -1.0, -2.0), emitted=(1.0, 0.5, 0.25)):
@@ -485,7 +485,7 @@ def test_packets_carry_the_sample_that_was_predicted(scene):
     assert np.allclose(emitted_by(b, cast, None, "input"), b.emitted / b.emitted.max())
 
 
-# Trails ----------------------------------------------------------------------------------------------------------------
+# Trails --------------------------------------------------------------------------------------------------------------
 
 
 def still(step, place):
@@ -517,7 +517,7 @@ def test_trails_have_an_end():
     assert len(trails.lines(view)[0]) == TRAIL_LENGTH
 
 
-# Density ---------------------------------------------------------------------------------------------------------------
+# Density -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("smooth", [0.0, 1.0])
@@ -553,7 +553,7 @@ def test_one_particle_has_a_density():
     assert "ψ" in caption(np.ones((1, 3), np.float32), density)
 
 
-# Choices ---------------------------------------------------------------------------------------------------------------
+# Choices -------------------------------------------------------------------------------------------------------------
 
 
 def test_choices_survive_and_what_does_not_fit_is_left_out():

@@ -124,7 +124,7 @@ QUANTITIES = {
         Quantity("speed", "speed / limit of Eq. 10", "continuous", ("velocity",), _speed, unit_range=True),
         Quantity("force", "|F|", "continuous", ("force",), _length("force")),
         Quantity("lambda", "damping Λ", "continuous", ("lambda",), _number("lambda")),
-        Quantity("lagrangian", "Lagrangian, Eq. 11", "signed", ("lagrangian",), _number("lagrangian")),
+        Quantity("lagrangian", "Lagrangian (Eq. 11 or T − V)", "signed", ("lagrangian",), _number("lagrangian")),
         Quantity("signal", "received signal (RMS)", "continuous", ("signal",), _number("signal")),
         Quantity("emitted", "emitted signal (RMS)", "continuous", ("emitted",), _number("emitted")),
         Quantity("displacement", "way from the start", "continuous", (), _displacement),
@@ -148,14 +148,12 @@ QUANTITIES = {
 
 
 def limits(values: np.ndarray, quantity: Quantity) -> tuple[float, float]:
-    """Range of the colour map: 0 ... 1 where that is natural, symmetric where signed, else the 1-99 % quantiles."""
+    """Range of the colour map: 0 ... 1 where natural, symmetric about 0 where signed, else the 1-99 % quantiles."""
     finite = values[np.isfinite(values)]
     if quantity.unit_range or not len(finite):
         return 0.0, 1.0
     low, high = (float(v) for v in np.quantile(finite, [0.01, 0.99]))
-    if quantity.kind == "signed" and low < 0 < high:
-        reach = max(-low, high)
+    if quantity.kind == "signed":
+        reach = max(-low, high, np.finfo(np.float32).tiny)
         return -reach, reach
-    if quantity.kind == "signed" and low >= 0:
-        low = 0.0
     return (low, high) if high > low else (low, low + (abs(low) or 1.0) * 1e-3)

@@ -51,7 +51,7 @@ class Run:
     Attributes
     ----------
     title : its name. cast, scenario, classes, input_shape, high, links : as in `Opened`.
-    folder : of the run, or None. live : whether an engine can step it.
+    folder : of the run, or None. path : the folder or file that its frames are in. live : whether it can be stepped.
     """
 
     title: str
@@ -59,6 +59,7 @@ class Run:
     scenario: str
     folder: Path | None
     live: bool
+    path: Path | None = None
     classes: tuple = ()
     input_shape: tuple[int, ...] = ()
     high: float = 1.0
@@ -133,7 +134,7 @@ class Viewer:
         self._leave_engine()
         self._plan = c.Look(path)
         folder = path if path.is_dir() else (path.parent if (path.parent / "scenario.toml").is_file() else None)
-        run = Run(path.resolve().name, feed.cast, feed.scenario, folder, live=False)
+        run = Run(path.resolve().name, feed.cast, feed.scenario, folder, live=False, path=path.resolve())
         self._take_up(run, feed)
         self._set_phase("looking")
         self.playback.follow = True
@@ -259,6 +260,7 @@ class Viewer:
             opened.scenario,
             opened.folder,
             live=True,
+            path=opened.folder,
             classes=opened.classes,
             input_shape=opened.input_shape,
             high=opened.high,

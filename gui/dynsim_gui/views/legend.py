@@ -8,7 +8,7 @@ from qtpy.QtGui import QColor, QImage, QPainter, QPaintEvent
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from dynsim_gui.models.palette import BORDER, DIM, TEXT, WARN, category, lookup
-from dynsim_gui.models.particles import Colouring
+from dynsim_gui.models.particles import PULL, PUSH, Colouring
 
 BAR = 180
 
@@ -19,6 +19,7 @@ class Legend(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._colouring: Colouring | None = None
+        self._links = False
         self.setFixedHeight(24)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
@@ -28,6 +29,12 @@ class Legend(QWidget):
         self.setToolTip(colouring.missing)
         self.update()
 
+    def show_links(self, on: bool) -> None:
+        """Whether links are drawn, whose colours are explained at the right."""
+        if on != self._links:
+            self._links = on
+            self.update()
+
     def sizeHint(self) -> QSize:
         return QSize(420, 24)
 
@@ -36,29 +43,42 @@ class Legend(QWidget):
         if c is None:
             return
         painter = QPainter(self)
+        right = self._paint_links(painter) if self._links else self.width()
         if c.missing:
             self._text(painter, 8, c.missing, WARN)
         elif c.categorical:
-            self._patches(painter, c)
+            self._patches(painter, c, right)
         else:
-            self._bar(painter, c)
+            self._bar(painter, c, right)
 
-    def _bar(self, painter: QPainter, c: Colouring) -> None:
+    def _paint_links(self, painter: QPainter) -> int:
+        """What the colours of links mean; where that begins. Nothing in a narrow window."""
+        metrics, words = painter.fontMetrics(), (("link: weight pulled up", PULL), ("down", PUSH))
+        width = sum(metrics.horizontalAdvance(word) + 30 for word, _ in words)
+        if self.width() < width + 330:
+            return self.width()
+        x = self.width() - width
+        for word, colour in words:
+            painter.fillRect(QRect(x, 11, 14, 2), QColor.fromRgbF(*colour))
+            x = self._text(painter, x + 18, word, DIM) + 12
+        return self.width() - width
+
+    def _bar(self, painter: QPainter, c: Colouring, right: int) -> None:
         x = self._text(painter, 8, c.quantity.label, TEXT) + 12
         x = self._text(painter, x, _short(c.clim[0]), DIM) + 6
         colours = np.ascontiguousarray(lookup(c.map)[None])
         image = QImage(colours.data, 256, 1, 256 * 3, QImage.Format.Format_RGB888)
-        width = max(40, min(BAR, self.width() - x - 70))
+        width = max(40, min(BAR, right - x - 70))
         bar = QRect(x, 7, width, 10)
         painter.drawImage(bar, image)
         painter.setPen(QColor(BORDER))
         painter.drawRect(bar)
         self._text(painter, x + width + 6, _short(c.clim[1]), DIM)
 
-    def _patches(self, painter: QPainter, c: Colouring) -> None:
+    def _patches(self, painter: QPainter, c: Colouring, right: int) -> None:
         x = self._text(painter, 8, c.quantity.label, TEXT) + 12
         for k, name in enumerate(c.names):
-            if x + 40 > self.width():
+            if x + 40 > right:
                 self._text(painter, x, "…", DIM)
                 return
             painter.fillRect(QRect(x, 7, 10, 10), QColor(category(k)))

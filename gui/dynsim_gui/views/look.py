@@ -84,7 +84,7 @@ class LookView(QWidget):
             button.setDefaultAction(actions[name])
             button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
             button.setSizePolicy(self.colour.sizePolicy())
-            switches.addWidget(button, k // 2, k % 2)
+            switches.addWidget(button, k // 3, k % 3)
         column.addLayout(switches)
         column.addStretch(1)
 

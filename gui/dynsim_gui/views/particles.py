@@ -9,16 +9,14 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 from dynsim_gui.models.viewer import Viewer
 from dynsim_gui.views.legend import Legend
 from dynsim_gui.visuals.particles import ParticleScene
-from dynsim_gui.visuals.stage import Stage
+from dynsim_gui.visuals.stage import SPIN, Stage
 
 # Pixels that a mouse may move and still have clicked.
 CLICK = 4
-# Degrees a second.
-SPIN = 12.0
 # Seconds between two pictures of what moves by itself.
 ANIMATION = 1 / 30
 # Of the way to where the whole cloud is seen, a frame: it is followed until a person zooms.
-FOLLOW = 0.06
+FOLLOW = 0.1
 
 
 class ParticlesView(QWidget):
@@ -82,6 +80,7 @@ class ParticlesView(QWidget):
         """The frame that is shown."""
         content = self.viewer.scene()
         if content is not None:
+            self.legend.show_links(self.viewer.appearance.links and bool(self.stage.bundles))
             self.legend.show_colouring(self.stage.draw(content, self.viewer.selected))
 
     def animate(self, now: float) -> None:
@@ -92,6 +91,7 @@ class ParticlesView(QWidget):
         self._animated = now
         if self.viewer.appearance.spin:
             self.stage.scene.turn(SPIN * min(passed, 0.1))
+        self.stage.approach()
         on = self.viewer.appearance.packets and bool(self.stage.bundles)
         if on or self._packets:
             self.stage.draw_packets(now)

@@ -208,11 +208,11 @@ class SignalsView(QWidget):
     def _paint_bar(self, painter: QPainter, row: QRectF, c: int, names: float) -> None:
         share, top = float(self._probabilities[c]), c == self._probabilities.argmax()
         text = self.palette().color(QPalette.ColorRole.Text) if top else self._dim()
-        bar = row.adjusted(names, 1.5, -34, -1.5)
+        bar = row.adjusted(names, 1.5, -44, -1.5)
         painter.setPen(text)
         name = painter.fontMetrics().elidedText(self._classes[c], Qt.TextElideMode.ElideRight, int(names - 6))
         painter.drawText(QRectF(row.left() + 3, row.top(), names - 6, row.height()), _LEFT, name)
-        painter.drawText(QRectF(row.right() - 36, row.top(), 34, row.height()), _RIGHT, percent(share))
+        painter.drawText(QRectF(row.right() - 44, row.top(), 41, row.height()), _RIGHT, percent(share))
         painter.fillRect(bar, self.palette().color(QPalette.ColorRole.AlternateBase))
         bar.setWidth(share * bar.width())
         painter.fillRect(bar, QColor(palette.ACCENT) if top else self._dim())

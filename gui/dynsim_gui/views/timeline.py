@@ -47,7 +47,7 @@ class FrameSlider(QSlider):
 
     def __init__(self) -> None:
         super().__init__(Qt.Orientation.Horizontal)
-        self.setMinimumSize(120, 30)
+        self.setMinimumSize(90, 30)
         self.setPageStep(10)
         self.events: tuple[tuple[int, str, str], ...] = ()
 
@@ -113,7 +113,7 @@ class SpeedBox(QComboBox):
         self.setEditable(True)
         self.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
         self.setCompleter(None)
-        self.setMinimumContentsLength(11)
+        self.setMinimumContentsLength(9)
         self.setMaxVisibleItems(10)
         self._rate: float | None = 30.0
         self._live = False
@@ -227,6 +227,7 @@ class Timeline(QWidget):
         button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         button.setDefaultAction(self.actions_used[key])
         button.setAutoRaise(True)
+        button.setStyleSheet("QToolButton { padding: 4px; }")
         size = 24 if key == "play" else 16
         button.setIconSize(QSize(size, size))
         if key == "live":

@@ -16,7 +16,7 @@ from dynsim_gui.visuals.points import SHAPES, Points
 # Half of the way to the ground, for the farthest: depth is felt, colours can still be read.
 _FADING = 0.5
 _GROUND = np.array(palette.rgb(palette.CANVAS)) / 255
-_AT_MOST_FOR_BOUNDS = 20_000
+_AT_MOST_FOR_BOUNDS = 2_000
 # Planes a hundredth and a hundred times as far as the centre; VisPy's own, a million, leaves the depth few steps.
 _DEPTH_VALUE = 1e3
 

@@ -33,7 +33,7 @@ class Stage:
     view : from R^d to the view.
     bundles : the strongest links; none until some are given.
     prediction : the sample whose signals the packets carry; None: the batch.
-    follow : part of the way to where all particles are in view that the camera goes at every `draw`; 0 stays.
+    follow : part of the way to where all particles are in view that `approach` brings the camera; 0 stays.
     fitted : whether the camera has been placed; if not, the next `draw` brings all particles into view.
     """
 
@@ -65,8 +65,6 @@ class Stage:
         self.mark(selected)
         if not self.fitted:
             self.fit()
-        elif self.follow:
-            self.scene.fit(self.positions, self.follow)
         return colouring
 
     def _draw_points(self, colouring: Colouring, shapes: np.ndarray) -> None:
@@ -101,6 +99,11 @@ class Stage:
         """Rings around these particles."""
         chosen = [p for p in selected if p < len(self.positions)]
         self.scene.select(self.positions[chosen])
+
+    def approach(self) -> None:
+        """A part of the way to where all particles are in view."""
+        if self.follow and self.fitted and len(self.positions):
+            self.scene.fit(self.positions, self.follow)
 
     def fit(self) -> None:
         """All particles into the view."""
