@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: run test lint clean
+.PHONY: run window test lint clean
 
 $(BIN)/dynsim: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dynsim needs Python 3.11 or newer; try: make PYTHON=python3.11")'
@@ -17,6 +17,13 @@ $(VENV)/tested: $(BIN)/dynsim
 
 run: $(BIN)/dynsim
 	$(BIN)/dynsim run scenarios/mnist_mlp.toml
+
+$(VENV)/windowed: $(BIN)/dynsim
+	$(BIN)/python -m pip install --quiet --editable '.[gui,movie]'
+	touch $@
+
+window: $(VENV)/windowed
+	$(BIN)/dynsim-gui --demo
 
 # The tests of the window need Debian packages, which root gets; without them they are left out, and say so.
 test: $(VENV)/tested

@@ -196,7 +196,7 @@ class RecordSection(Section):
 
     every: Count = Field(50, description="steps between frames")
     observables: list[Annotated[str, one_of(named("scalar"))]] = Field(
-        ["loss", "accuracy", "entropy", "energy", "workload", "dead"], description="scalars"
+        ["loss", "accuracy", "entropy", "lapcurse", "energy", "workload", "dead"], description="scalars"
     )
     properties: list[Annotated[str, one_of(named("per_particle"))]] = Field(
         [], description="per-particle arrays beside the positions"

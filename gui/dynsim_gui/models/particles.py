@@ -11,7 +11,7 @@ from dynsim.commands import LinkBundle
 from dynsim.frame import Cast, Frame
 from dynsim.observables.projection import axes_projection, pca_projection
 from dynsim_gui.models.appearance import Appearance
-from dynsim_gui.models.colours import NO_CLASS, QUANTITIES, Quantity, Scene, limits
+from dynsim_gui.models.colours import QUANTITIES, Quantity, Scene, limits
 from dynsim_gui.models.palette import CATEGORIES, rgb
 
 TRAIL_LENGTH = 240
@@ -57,7 +57,7 @@ class View3D:
 class Colouring:
     """Colours of the particles: values in `clim` through a map, or categories with names.
 
-    missing : why there is nothing to colour by; "" for nothing missing.
+    missing : why it is another quantity than the chosen one; "" for nothing missing.
     """
 
     quantity: Quantity
@@ -80,13 +80,13 @@ class Colours:
         self._clim: tuple[float, float] | None = None
 
     def of(self, scene: Scene, appearance: Appearance) -> Colouring:
-        """By the chosen quantity, grey where the frame does not carry it."""
+        """By the chosen quantity; by the subsystem, with the reason, where the frame does not carry it."""
         quantity = QUANTITIES[appearance.colour_by]
         missing = quantity.missing(scene.frame)
         if missing:
-            grey = np.full(scene.cast.n, NO_CLASS, np.int32)
-            why = f"not recorded: add {', '.join(missing)} to record.properties"
-            return Colouring(QUANTITIES["subsystem"], grey, missing=why)
+            why = f"{quantity.label} is not recorded: add {', '.join(missing)} to record.properties"
+            quantity = QUANTITIES["subsystem"]
+            return Colouring(quantity, quantity.of(scene), names=quantity.names(scene), missing=why)
         values = quantity.of(scene)
         if quantity.kind == "category":
             return Colouring(quantity, values, names=quantity.names(scene))

@@ -43,11 +43,10 @@ class Legend(QWidget):
         if c is None:
             return
         painter = QPainter(self)
-        right = self._paint_links(painter) if self._links else self.width()
-        if c.missing:
-            self._text(painter, 8, c.missing, WARN)
-        elif c.categorical:
-            self._patches(painter, c, right)
+        right = self._paint_links(painter) if self._links and not c.missing else self.width()
+        if c.categorical:
+            end = self._patches(painter, c, right)
+            self._text(painter, end + 8, c.missing, WARN)
         else:
             self._bar(painter, c, right)
 
@@ -75,14 +74,14 @@ class Legend(QWidget):
         painter.drawRect(bar)
         self._text(painter, x + width + 6, _short(c.clim[1]), DIM)
 
-    def _patches(self, painter: QPainter, c: Colouring, right: int) -> None:
+    def _patches(self, painter: QPainter, c: Colouring, right: int) -> int:
         x = self._text(painter, 8, c.quantity.label, TEXT) + 12
         for k, name in enumerate(c.names):
             if x + 40 > right:
-                self._text(painter, x, "…", DIM)
-                return
+                return self._text(painter, x, "…", DIM)
             painter.fillRect(QRect(x, 7, 10, 10), QColor(category(k)))
             x = self._text(painter, x + 14, name, DIM) + 10
+        return x
 
     def _text(self, painter: QPainter, x: int, text: str, colour: str) -> int:
         """Draws, and returns where the next may begin."""

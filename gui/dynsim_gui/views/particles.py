@@ -6,6 +6,7 @@ import numpy as np
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
+from dynsim_gui.models.colours import QUANTITIES
 from dynsim_gui.models.viewer import Viewer
 from dynsim_gui.views.legend import Legend
 from dynsim_gui.visuals.particles import ParticleScene
@@ -78,8 +79,12 @@ class ParticlesView(QWidget):
 
     def draw(self) -> None:
         """The frame that is shown."""
-        content = self.viewer.scene()
-        if content is not None:
+        content, viewer = self.viewer.scene(), self.viewer
+        if content is None:
+            return
+        wanted = QUANTITIES[viewer.appearance.colour_by]
+        # The engine's next frame carries what was asked for a moment ago.
+        if not (viewer.live and viewer.playback.follow and wanted.missing(content.frame)):
             self.legend.show_links(self.viewer.appearance.links and bool(self.stage.bundles))
             self.legend.show_colouring(self.stage.draw(content, self.viewer.selected))
 
