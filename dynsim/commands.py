@@ -241,6 +241,7 @@ class Report:
     scalars : observables now. history : rows of every step since the last report, as in Frame.
     events : (step, kind, detail) since the last report.
     parameters : live parameters now. note : why it paused or stopped, "" for nothing.
+    until : the condition that will pause it, "" for none.
     """
 
     phase: str
@@ -252,6 +253,7 @@ class Report:
     events: tuple[tuple[int, str, str], ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
+    until: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,6 @@ It records what it does into a run folder as `dynsim run` does, and puts frames 
 
 from __future__ import annotations
 
-import operator
-import re
 import signal
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -20,6 +18,7 @@ import numpy as np
 from dynsim import commands as c
 from dynsim import runs
 from dynsim.backend.questions import answer
+from dynsim.conditions import Condition
 from dynsim.errors import DynsimError, OptionError
 from dynsim.feed import trajectory_of
 from dynsim.outbox import Outbox
@@ -79,8 +78,7 @@ class Session:
         self._rows: list[Mapping[str, float]] = []
         self._events: list[tuple[int, str, str]] = []
         self._moves: list[tuple[int, int, tuple[float, ...]]] = []
-        self._condition: Callable[[Mapping[str, float]], bool] | None = None
-        self._condition_text = ""
+        self._condition: Condition | None = None
         self._rate = _Rate()
 
     def run(self) -> None:
@@ -133,14 +131,19 @@ class Session:
                 self._phase = "paused"
         if simulation.done:
             self._finish(recording)
-        elif self._condition is not None and self._condition(self._rows[-1]):
-            self._phase, self._note = "paused", f"breakpoint: {self._condition_text}"
+        elif self._condition is not None and self._condition.holds(self._scalars(simulation)):
+            self._phase, self._note = "paused", f"breakpoint: {self._condition}"
         self._changed = True
 
     def _note_row(self, simulation: Simulation) -> None:
         """The observables of the step just done, for the curves."""
         self._rows.append(simulation.last_row)
         self._rate.count(simulation.system.step)
+
+    @staticmethod
+    def _scalars(simulation: Simulation) -> dict[str, float]:
+        """What a condition can speak of."""
+        return {"step": simulation.system.step, "time": simulation.system.time} | dict(simulation.look().scalars)
 
     def _finish(self, recording: Recording) -> None:
         self._phase, self._note = "done", recording.simulation.stopped
@@ -267,8 +270,9 @@ class Session:
         self._changed = True
 
     def _break(self, command: c.Breakpoint) -> None:
-        self._condition_text = command.condition or ""
-        self._condition = condition(command.condition) if command.condition else None
+        known = self._scalars(self._running().simulation)
+        self._condition = Condition.of(command.condition, known) if command.condition else None
+        self._changed = True
 
     def _save(self, _: c.Save) -> None:
         self._running().save()
@@ -328,6 +332,7 @@ class Session:
                 events=events,
                 parameters=live_parameters(simulation),
                 note=self._note,
+                until=str(self._condition or ""),
             )
         )
 
@@ -397,25 +402,6 @@ def live_parameters(simulation: Simulation) -> dict[str, Any]:
     dynamics, field = simulation.scenario.dynamics, simulation.scenario.field
     tables = {"dynamics": dynamics, "field": field}
     return {key: getattr(tables[key.split(".")[0]], key.split(".")[1]) for key in LIVE_PARAMETERS}
-
-
-_OPERATORS = {">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le}
-_CONDITION = re.compile(r"\s*([A-Za-z_]\w*)\s*(>=|<=|>|<)\s*([-+.\deE]+)\s*")
-
-
-def condition(text: str) -> Callable[[Mapping[str, float]], bool]:
-    """A test on the observables of a step: a name, one of > < >= <=, and a number.
-
-    Raises OptionError for anything else. A name that is not measured is never true.
-    """
-    match = _CONDITION.fullmatch(text)
-    try:
-        if match is None:
-            raise ValueError
-        name, compare, bound = match[1], _OPERATORS[match[2]], float(match[3])
-    except ValueError:
-        raise OptionError("not a condition", given=repr(text), allowed='such as "accuracy > 0.97"') from None
-    return lambda scalars: name in scalars and bool(compare(scalars[name], bound))
 
 
 def _put_back(move: tuple[int, int, tuple[float, ...]], simulation: Simulation) -> None:

@@ -11,13 +11,13 @@ import pytest
 from dynsim import commands as c
 from dynsim import runs
 from dynsim.backend.inference import Model
+from dynsim.conditions import Condition
 from dynsim.engine import Engine
 from dynsim.errors import OptionError
 from dynsim.feed import FileFeed, LiveFeed, MemoryFeed
 from dynsim.frame import Cast, Frame
 from dynsim.ring import FrameRing
 from dynsim.scenario import Scenario
-from dynsim.session import condition
 from dynsim.simulation import Simulation
 from dynsim.trajectory import Trajectory
 
@@ -166,6 +166,7 @@ def test_a_parameter_takes_effect_and_is_logged(driver, tmp_path):
         (c.Undo(), "nothing to undo"),
         (c.Speed(0.0), "speed"),
         (c.Breakpoint("accuracy"), "condition"),
+        (c.Breakpoint("acuracy > 0.9"), "accuracy"),
         (c.Open(c.New("no such scenario")), "no such scenario"),
         (c.Open(c.Branch("nowhere", 3)), "no such folder"),
     ],
@@ -411,10 +412,15 @@ def test_an_empty_ring_has_no_frame():
     ],
 )
 def test_conditions(text, scalars, true):
-    assert condition(text)(scalars) is true
+    assert Condition.of(text, {"accuracy": 0, "loss": 0}).holds(scalars) is true
 
 
 @pytest.mark.parametrize("text", ["accuracy", "accuracy > x", "> 3", "__import__('os') > 1", "a > 1 > 0", ""])
 def test_no_conditions(text):
     with pytest.raises(OptionError):
-        condition(text)
+        Condition.of(text, {"accuracy": 0.0, "a": 0.0, "x": 0.0})
+
+
+def test_a_condition_on_what_is_not_measured_names_what_is():
+    with pytest.raises(OptionError, match="accuracy"):
+        Condition.of("acuracy > 0.9", {"accuracy": 0.0})

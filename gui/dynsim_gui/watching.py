@@ -52,7 +52,7 @@ class Watching:
     @property
     def header_version(self) -> tuple:
         s = self._viewer.status
-        return (s.phase, s.step, s.total, s.rate, s.note, self._viewer.revision, self._viewer.run)
+        return (s.phase, s.step, s.total, s.rate, s.note, s.until, self._viewer.revision, self._viewer.run)
 
     def draw_header(self) -> None:
         viewer = self._viewer

@@ -43,7 +43,6 @@ class Desk:
     """A window, and a person before it who waits for what must come."""
 
     def __init__(self) -> None:
-        theme.apply(QApplication.instance())
         self.viewer = Viewer()
         self.window = Window(self.viewer)
         self.failures = []
@@ -171,7 +170,7 @@ def desk(home, qapp):
     made.close()
 
 
-# The table of actions ------------------------------------------------------------------------------------------------
+# The table of actions --------------------------------------------------------------------------------------------
 
 
 def test_no_key_is_given_twice(live):
@@ -227,7 +226,7 @@ def test_keys_typed_into_a_box_are_text(running):
     running.window.particles.scene.canvas.native.setFocus()
 
 
-# Time: live ------------------------------------------------------------------------------------------------------------
+# Time: live ------------------------------------------------------------------------------------------------------
 
 
 def test_space_plays_and_pauses(running):
@@ -318,7 +317,7 @@ def test_saving_writes_a_checkpoint(running):
     running.until(lambda: list((folder / "checkpoints").glob(f"*{step}*")), "the checkpoint")
 
 
-# Touch -----------------------------------------------------------------------------------------------------------------
+# Touch -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_kick_is_logged_and_marked(running):
@@ -433,7 +432,7 @@ def test_a_dragged_particle_moves_in_the_engine_and_comes_back(running):
     running.until(lambda: np.array_equal(running.position, before), "the exact place")
 
 
-# Looks -----------------------------------------------------------------------------------------------------------------
+# Looks -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -494,7 +493,7 @@ def test_full_screen_and_back(running):
     running.until(lambda: not running.window.isFullScreen(), "the window")
 
 
-# Dialogs ---------------------------------------------------------------------------------------------------------------
+# Dialogs ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -553,7 +552,7 @@ def test_pictures_and_tables_are_saved(running, monkeypatch, tmp_path):
     assert "b.png" in running.said
 
 
-# Replay ----------------------------------------------------------------------------------------------------------------
+# Replay ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_finished_run_is_replayed(desk, finished):
@@ -683,7 +682,7 @@ def test_reset_begins_anew_in_another_folder(desk, home):
     assert desk.window.windowTitle().startswith(desk.viewer.run.folder.name)
 
 
-# Misfortunes -----------------------------------------------------------------------------------------------------------
+# Misfortunes -----------------------------------------------------------------------------------------------------
 
 
 def test_a_killed_engine_leaves_the_window_and_a_way_on(desk, home):
@@ -732,7 +731,7 @@ def test_what_cannot_be_opened_is_explained_and_the_window_goes_on(running, plan
     running.take(1)
 
 
-# Density and classifier --------------------------------------------------------------------------------------------------
+# Density and classifier ------------------------------------------------------------------------------------------
 
 
 def test_the_density_counts_every_particle(desk, finished, monkeypatch):
@@ -823,7 +822,7 @@ def test_the_confusion_matrix_agrees_with_the_accuracy(desk, finished):
     assert f"accuracy {100 * accuracy:.1f} % on {counts.sum():,} test samples" in view.header.text()
 
 
-# Pictures ----------------------------------------------------------------------------------------------------------------
+# Pictures --------------------------------------------------------------------------------------------------------
 
 
 def test_particles_have_the_colours_of_the_legend_where_they_are_seen(desk, finished):
@@ -868,7 +867,7 @@ def test_the_window_is_drawn_at_every_scale_of_the_screen(finished, tmp_path, di
     assert max(ink) < 2 * min(ink)
 
 
-# The end ---------------------------------------------------------------------------------------------------------------
+# The end ---------------------------------------------------------------------------------------------------------
 
 
 def test_nothing_is_left_when_the_window_closes(home, qapp):

@@ -32,7 +32,7 @@ class Status:
     """The engine's state, always visible.
 
     phase : "empty", "starting", "building", "compiling", "running", "paused", "done", "evaluating", "looking"
-    (a file), "following" (a file that is being written), "failed" (by an error), "crashed" (its process has ended).
+    (a file), "failed" (by an error), "crashed" (its process has ended). until : the condition that will pause it.
     """
 
     phase: str = "empty"
@@ -40,6 +40,7 @@ class Status:
     total: int = 0
     rate: float = 0.0
     note: str = ""
+    until: str = ""
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
 
@@ -164,7 +165,7 @@ class Viewer:
         self.selected, self._shown_index = (), -1
         self.playback.follow, self.playback.playing, self.playback.index = True, False, 0
         self.status.step = self.status.total = 0
-        self.status.rate, self.status.note = 0.0, ""
+        self.status.rate, self.status.note, self.status.until = 0.0, "", ""
         self.opened.emit(run)
         self.selection_changed.emit()
         self.events_changed.emit()
@@ -281,6 +282,7 @@ class Viewer:
             return
         self.feed.take(report)
         self.status.step, self.status.total, self.status.rate = report.step, report.total, report.rate
+        self.status.until = report.until
         self._set_phase(report.phase, report.note)
         if report.parameters != self.parameters:
             self.parameters = dict(report.parameters)
@@ -365,7 +367,7 @@ class Viewer:
             plan = self._plan
             if not isinstance(plan, c.New | c.Text):
                 plan = c.Text(self.run.scenario, name=self.run.title, beside=self.run.folder)
-            self.open(replace(plan, folder=None))
+            self.open(replace(plan, folder=_another(plan.folder)))
         else:
             self.playback.playing = False
             self.seek(0)
@@ -394,7 +396,7 @@ class Viewer:
 
     def stop_when(self, condition: str) -> None:
         """Pause when it comes true; "" never."""
-        self._send(c.Breakpoint(condition or None))
+        self._send(c.Breakpoint(condition.strip() or None))
 
     def begin_gesture(self) -> None:
         """Moves from here on are undone together."""
@@ -473,6 +475,16 @@ class Viewer:
     def _send(self, command: Any) -> None:
         if self.engine is not None and (self.run is not None and self.run.live):
             self.engine.send(command)
+
+
+def _another(folder: Path | None) -> Path | None:
+    """A folder beside one that was asked for, with a name that is free."""
+    if folder is None:
+        return None
+    k = 2
+    while (other := folder.with_name(f"{folder.name}-{k}")).exists():
+        k += 1
+    return other
 
 
 def attempt(act: Callable[[], None], say: Callable[[str], None]) -> None:
