@@ -130,7 +130,7 @@ class Undo:
 
 @dataclass(frozen=True)
 class Breakpoint:
-    """Pause when a condition such as "accuracy > 0.97" comes true; None clears it."""
+    """Pause, once, when a condition such as "accuracy > 0.97" comes true; None clears it."""
 
     condition: str | None
 

@@ -132,7 +132,8 @@ class Session:
         if simulation.done:
             self._finish(recording)
         elif self._condition is not None and self._condition.holds(self._scalars(simulation)):
-            self._phase, self._note = "paused", f"breakpoint: {self._condition}"
+            # Once: whoever plays on wants to see what comes after.
+            self._phase, self._note, self._condition = "paused", f"breakpoint: {self._condition}", None
         self._changed = True
 
     def _note_row(self, simulation: Simulation) -> None:

@@ -48,8 +48,7 @@ class Desk:
         self.failures = []
         self.viewer.failed.connect(self.failures.append)
         self.window.show()
-        self.window.activateWindow()
-        self.until(self.window.isActiveWindow, "the window to be active")
+        self.front()
 
     def until(self, done, what="it"):
         """The value that something becomes true with, while the window lives on."""
@@ -98,9 +97,17 @@ class Desk:
 
     def take(self, steps: int) -> None:
         """So many steps of the engine."""
-        wanted = self.viewer.status.step + steps
+        self.until(lambda: self.viewer.status.step == self.step, "the engine's report")
+        wanted = self.step + steps
         self.viewer.step(steps)
         self.until(lambda: self.step == wanted and self.viewer.status.phase != "running", f"step {wanted}")
+
+    def seek(self, step: int) -> None:
+        """To a recorded frame, until it is seen."""
+        self.viewer.seek_step(step)
+        self.until(lambda: not self.viewer.playback.follow and self.step == step, f"frame {step}")
+        place = self.window.particles.stage.view
+        self.until(lambda: np.array_equal(self.window.particles.positions, place(self.position)), "the picture")
 
     def logged(self, kind: str) -> list[str]:
         """Details of the events of a kind that the window knows of."""
@@ -109,9 +116,22 @@ class Desk:
     def click(self, x: float, y: float) -> None:
         QTest.mouseClick(self.window.particles.scene.canvas.native, LEFT, pos=QPoint(round(x), round(y)))
 
+    def front(self) -> None:
+        """Before all other windows, with the keyboard."""
+        self.window.raise_()
+        self.window.activateWindow()
+        self.until(self.window.isActiveWindow, "the window to be active")
+        self.window.particles.scene.canvas.native.setFocus()
+
+    def leave(self) -> None:
+        """Nothing is open any more."""
+        self.viewer.close()
+        self.viewer.run = self.viewer.shown = None
+        self.viewer.status.phase = "empty"
+        self.window.banner.hide()
+        self.window.update_actions()
+
     def close(self) -> None:
-        if self.window.dialogs._open is not None:
-            self.window.dialogs._open.close()
         self.window.close()
         self.window.deleteLater()
 
@@ -120,7 +140,7 @@ class Desk:
 def home(tmp_path_factory):
     """Runs without a folder of their own, and the window's memory, go here."""
     with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("home")
+        folder = tmp_path_factory.mktemp("home").resolve()
         patch.setenv("DYNSIM_GUI_MEMORY", str(folder / "window.json"))
         patch.chdir(folder)
         yield folder
@@ -152,9 +172,8 @@ def live(home, qapp):
 
 @pytest.fixture
 def running(live):
-    """The same window, paused at its newest step, with the keyboard before it."""
-    live.window.activateWindow()
-    live.until(live.window.isActiveWindow, "the window to be active")
+    """The same window, paused at its newest step."""
+    live.front()
     live.pause()
     live.window.banner.hide()
     yield live
@@ -162,12 +181,40 @@ def running(live):
     live.pause()
 
 
+@pytest.fixture(scope="module")
+def replaying(finished, qapp):
+    """A window on the finished run."""
+    desk = Desk()
+    desk.open(c.Look(finished.path))
+    yield desk
+    desk.close()
+
+
 @pytest.fixture
-def desk(home, qapp):
-    """A window of a test's own, with nothing open."""
-    made = Desk()
-    yield made
-    made.close()
+def replay(replaying):
+    """The same window at the last frame."""
+    replaying.front()
+    replaying.viewer.playback.loop, replaying.viewer.playback.rate = False, 30.0
+    replaying.press("F")
+    replaying.seek(60)
+    yield replaying
+    replaying.viewer.pause()
+
+
+@pytest.fixture(scope="module")
+def empty(home, qapp):
+    """A window on nothing."""
+    desk = Desk()
+    yield desk
+    desk.close()
+
+
+@pytest.fixture
+def desk(empty):
+    """The same window, for what a test opens."""
+    empty.front()
+    yield empty
+    empty.leave()
 
 
 # The table of actions --------------------------------------------------------------------------------------------
@@ -380,28 +427,27 @@ def unobstructed(desk, margin=14.0):
     return [int(k) for k in np.flatnonzero((away.min(axis=1) > margin) & inside & (depth > 0))]
 
 
-def test_a_click_selects_the_particle_under_the_mouse(desk, finished):
-    desk.open(c.Look(finished.path))
-    desk.press("Home")
-    desk.until(lambda: desk.step == 0 and len(desk.window.particles.positions), "the first frame")
-    desk.press("F")
-    desk.click(3, 3)
+def test_a_click_selects_the_particle_under_the_mouse(replay, finished):
+    replay.press("Home")
+    replay.until(lambda: replay.step == 0 and len(replay.window.particles.positions), "the first frame")
+    replay.press("F")
+    replay.click(3, 3)
     sample = []
     for _ in range(60):
         QApplication.processEvents()
-        candidates = [k for k in unobstructed(desk) if k not in sample]
+        candidates = [k for k in unobstructed(replay) if k not in sample]
         if not candidates or len(sample) == 30:
             break
         sample.append(candidates[0])
-        desk.click(*seen(desk, candidates[0]))
-        assert desk.viewer.selected == (candidates[0],)
+        replay.click(*seen(replay, candidates[0]))
+        assert replay.viewer.selected == (candidates[0],)
     assert len(sample) == 30
-    particle = desk.viewer.selected[0]
-    cast = desk.viewer.run.cast
-    assert desk.window.docks["particle"].isVisible()
-    desk.until(lambda: cast.subsystems[cast.subsystem[particle]] in desk.window.inspector.title.text(), "the inspector")
-    desk.press("Esc")
-    assert desk.viewer.selected == ()
+    particle = replay.viewer.selected[0]
+    cast = replay.viewer.run.cast
+    assert replay.window.docks["particle"].isVisible()
+    replay.until(lambda: cast.subsystems[cast.subsystem[particle]] in replay.window.inspector.title.text(), "the inspector")
+    replay.press("Esc")
+    assert replay.viewer.selected == ()
 
 
 def test_a_dragged_particle_moves_in_the_engine_and_comes_back(running):
@@ -420,10 +466,10 @@ def test_a_dragged_particle_moves_in_the_engine_and_comes_back(running):
         QTest.mouseMove(native, start + QPoint(9 * k, -5 * k))
         QApplication.processEvents()
     QTest.mouseRelease(native, LEFT, pos=start + QPoint(36, -20))
-    moved = running.until(
-        lambda: running.logged("move") and not np.array_equal(running.position, before) and running.position, "the move"
+    running.until(
+        lambda: running.logged("move") and not np.array_equal(running.position, before), "the move"
     )
-    assert np.array_equal(moved[others], before[others])
+    assert np.array_equal(running.position[others], before[others])
     running.until(lambda: "accuracy" in view.said.text(), "the classifier's answer")
     assert np.hypot(*(seen(running, particle) - (start.x() + 36, start.y() - 20))) < 3
     moves = len(running.logged("move"))
@@ -555,58 +601,55 @@ def test_pictures_and_tables_are_saved(running, monkeypatch, tmp_path):
 # Replay ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_finished_run_is_replayed(desk, finished):
-    desk.open(c.Look(finished.path))
-    viewer, p = desk.viewer, desk.viewer.playback
-    assert desk.step == 60
+def test_a_finished_run_is_replayed(replay, finished):
+    viewer, p = replay.viewer, replay.viewer.playback
+    assert replay.step == 60
     assert not p.follow
-    desk.until(lambda: desk.window.header.phase.text() == "replay", "the header")
+    replay.until(lambda: replay.window.header.phase.text() == "replay", "the header")
     p.rate = 240.0
     visited = set()
-    viewer.frame_changed.connect(lambda: visited.add(desk.step))
-    desk.press("Space")
-    assert desk.viewer.playing
-    desk.until(lambda: not desk.viewer.playing and desk.step == 60, "the end")
+    viewer.frame_changed.connect(lambda: visited.add(replay.step))
+    replay.press("Space")
+    assert replay.viewer.playing
+    replay.until(lambda: not replay.viewer.playing and replay.step == 60, "the end")
     assert 0 in visited or 5 in visited
     assert len(visited) > 2
-    desk.press("Left")
-    desk.until(lambda: desk.step == 55, "one frame back")
-    desk.press("Shift+Left")
-    desk.until(lambda: desk.step == 5, "ten frames back")
-    desk.press("Right")
-    desk.until(lambda: desk.step == 10, "one frame on")
-    desk.press("-")
+    replay.press("Left")
+    replay.until(lambda: replay.step == 55, "one frame back")
+    replay.press("Shift+Left")
+    replay.until(lambda: replay.step == 5, "ten frames back")
+    replay.press("Right")
+    replay.until(lambda: replay.step == 10, "one frame on")
+    replay.press("-")
     assert p.rate == 120.0
-    desk.until(lambda: desk.window.timeline.speed.currentText() == "120 frames/s", "the rate")
-    desk.press("Ctrl+R")
-    desk.until(lambda: desk.step == 0, "the first frame")
+    replay.until(lambda: replay.window.timeline.speed.currentText() == "120 frames/s", "the rate")
+    replay.press("Ctrl+R")
+    replay.until(lambda: replay.step == 0, "the first frame")
 
 
-def test_a_loop_goes_round_until_it_is_paused(desk, finished):
-    desk.open(c.Look(finished.path))
-    desk.viewer.playback.rate = 240.0
-    desk.press("O")
-    assert desk.viewer.playback.loop
+def test_a_loop_goes_round_until_it_is_paused(replay, finished):
+    replay.viewer.playback.rate = 240.0
+    replay.press("O")
+    assert replay.viewer.playback.loop
     steps = []
-    desk.viewer.frame_changed.connect(lambda: steps.append(desk.step))
-    desk.press("Space")
-    desk.until(lambda: sum(b < a for a, b in zip(steps, steps[1:])) >= 2, "two rounds")
-    assert desk.viewer.playing
-    desk.press("Space")
-    assert not desk.viewer.playing
+    replay.viewer.frame_changed.connect(lambda: steps.append(replay.step))
+    replay.press("Space")
+    replay.until(lambda: sum(b < a for a, b in zip(steps, steps[1:])) >= 2, "two rounds")
+    assert replay.viewer.playing
+    replay.press("Space")
+    assert not replay.viewer.playing
 
 
-def test_every_frame_of_a_replay_is_that_of_the_file(desk, finished):
-    desk.open(c.Look(finished.path))
-    view = desk.window.particles
-    desk.press("Home")
+def test_every_frame_of_a_replay_is_that_of_the_file(replay, finished):
+    view = replay.window.particles
+    replay.press("Home")
     with Trajectory(finished / "trajectory.h5") as t:
         for i in range(len(t)):
             frame = t.frame(i)
-            desk.until(lambda: desk.step == frame.step, "the frame")  # noqa: B023
-            assert np.array_equal(desk.position, frame.properties["position"])
-            desk.until(lambda: np.allclose(view.positions, frame.positions), "the picture")  # noqa: B023
-            desk.press("Right")
+            replay.until(lambda: replay.step == frame.step, "the frame")  # noqa: B023
+            assert np.array_equal(replay.position, frame.properties["position"])
+            replay.until(lambda: np.allclose(view.positions, frame.positions), "the picture")  # noqa: B023
+            replay.press("Right")
 
 
 def test_a_run_that_is_still_written_appears_on_the_screen(desk, home):
@@ -734,21 +777,20 @@ def test_what_cannot_be_opened_is_explained_and_the_window_goes_on(running, plan
 # Density and classifier ------------------------------------------------------------------------------------------
 
 
-def test_the_density_counts_every_particle(desk, finished, monkeypatch):
+def test_the_density_counts_every_particle(replay, finished, monkeypatch):
     shown = []
-    monkeypatch.setattr(desk.window.density.scene, "show", lambda counts, x, y, log: shown.append((counts, x, y)))
-    desk.open(c.Look(finished.path))
-    desk.window.bring("density")
+    monkeypatch.setattr(replay.window.density.scene, "show", lambda counts, x, y, log: shown.append((counts, x, y)))
+    replay.window.bring("density")
     for index in (12, 3):
         shown.clear()
-        desk.viewer.seek(index)
-        desk.until(lambda: shown and desk.viewer._shown_index == index, "the density")  # noqa: B023
-        desk.until(lambda: shown and expected(desk, *shown[-1]), "the density of this frame")
+        replay.viewer.seek(index)
+        replay.until(lambda: shown and replay.viewer._shown_index == index, "the density")  # noqa: B023
+        replay.until(lambda: shown and expected(replay, *shown[-1]), "the density of this frame")
         counts, x, y = shown[-1]
-        across, up = desk.window.particles.positions[:, :2].T
+        across, up = replay.window.particles.positions[:, :2].T
         in_range = (across >= x[0]) & (across <= x[-1]) & (up >= y[0]) & (up <= y[-1])
-        assert counts.sum() == in_range.sum() == desk.viewer.run.cast.n
-    assert "cells" in desk.window.density.caption.text()
+        assert counts.sum() == in_range.sum() == replay.viewer.run.cast.n
+    assert "cells" in replay.window.density.caption.text()
 
 
 def expected(desk, counts, x, y):
@@ -789,12 +831,11 @@ def close(prediction, probabilities):
     return np.allclose(prediction.probabilities, probabilities, atol=1e-5)
 
 
-def test_the_boundary_gets_its_picture(desk, finished):
-    desk.open(c.Look(finished.path))
-    view = desk.window.classifier
-    desk.window.bring("classifier")
+def test_the_boundary_gets_its_picture(replay, finished):
+    view = replay.window.classifier
+    replay.window.bring("classifier")
     view.choose_tab("boundary")
-    desk.until(lambda: "step 60" in view.boundary.legend.text(), "the map")
+    replay.until(lambda: "step 60" in view.boundary.legend.text(), "the map")
     wrong, samples = map(int, re.search(r"wrong: (\d+) of (\d+)", view.boundary.legend.text()).groups())
     accuracy = finished.summary["final"]["test_accuracy"]
     assert abs(wrong / samples - (1 - accuracy)) < 0.05
@@ -809,12 +850,11 @@ def pixels(pixmap):
     return rows.reshape(image.height(), image.bytesPerLine())[:, : 3 * image.width()].reshape(-1, image.width(), 3)
 
 
-def test_the_confusion_matrix_agrees_with_the_accuracy(desk, finished):
-    desk.open(c.Look(finished.path))
-    view = desk.window.classifier
-    desk.window.bring("classifier")
+def test_the_confusion_matrix_agrees_with_the_accuracy(replay, finished):
+    view = replay.window.classifier
+    replay.window.bring("classifier")
     view.choose_tab("confusion")
-    desk.until(lambda: "step 60" in view.header.text(), "the evaluation")
+    replay.until(lambda: "step 60" in view.header.text(), "the evaluation")
     cell = lambda i, j: view.confusion.told_at(view.confusion.cell_area(i, j).center())  # noqa: E731
     counts = np.array([[int(cell(i, j).split()[0].replace(",", "")) for j in (0, 1)] for i in (0, 1)])
     accuracy = finished.summary["final"]["test_accuracy"]
@@ -825,21 +865,20 @@ def test_the_confusion_matrix_agrees_with_the_accuracy(desk, finished):
 # Pictures --------------------------------------------------------------------------------------------------------
 
 
-def test_particles_have_the_colours_of_the_legend_where_they_are_seen(desk, finished):
-    look = desk.viewer.appearance
+def test_particles_have_the_colours_of_the_legend_where_they_are_seen(replay, finished):
+    look = replay.viewer.appearance
     look.colour_by, look.links, look.packets, look.trails = "subsystem", False, False, False
     look.point_size = 12.0
-    desk.open(c.Look(finished.path))
-    view = desk.window.particles
+    view = replay.window.particles
     view.scene.depth_cue = False
-    desk.press("Home")
-    desk.until(lambda: desk.step == 0 and len(view.positions), "the first frame")
-    desk.until(lambda: len(unobstructed(desk)) > 20, "the camera")
-    picture = pixels(desk.window.grab())
-    corner = view.scene.canvas.native.mapTo(desk.window, QPoint(0, 0))
-    cast = desk.viewer.run.cast
-    for particle in unobstructed(desk):
-        x, y = np.round(seen(desk, particle)).astype(int)
+    replay.press("Home")
+    replay.until(lambda: replay.step == 0 and len(view.positions), "the first frame")
+    replay.until(lambda: len(unobstructed(replay)) > 20, "the camera")
+    picture = pixels(replay.window.grab())
+    corner = view.scene.canvas.native.mapTo(replay.window, QPoint(0, 0))
+    cast = replay.viewer.run.cast
+    for particle in unobstructed(replay):
+        x, y = np.round(seen(replay, particle)).astype(int)
         expected = palette.rgb(palette.category(cast.subsystem[particle]))
         assert np.abs(picture[corner.y() + y, corner.x() + x].astype(int) - expected).max() <= 3
 
