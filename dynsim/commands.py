@@ -197,7 +197,22 @@ class StrongestLinks:
     frame: Frame | None = None
 
 
-Question = Predict | Evaluate | Boundary | StrongestLinks
+@dataclass(frozen=True)
+class Embed:
+    """t-SNE of the positions of all particles, or of those of one subsystem -> Embedding.
+
+    It takes seconds (some 15 for 2,000 particles, at most so many are embedded), during which the engine takes no step:
+    ask only when a person wants it.
+
+    perplexity : about how many neighbours each particle has, 1 ... a third of the particles (dimensionless).
+    """
+
+    subsystem: str | None = None
+    perplexity: float = 30.0
+    frame: Frame | None = None
+
+
+Question = Predict | Evaluate | Boundary | StrongestLinks | Embed
 
 
 # Answers -----------------------------------------------------------------------------------------------------------
@@ -349,3 +364,27 @@ class LinkBundle:
     weight: np.ndarray
     stress: np.ndarray
     emitted: np.ndarray
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """The particles of a state in three dimensions by t-SNE, and how well that keeps groups of them apart.
+
+    Attributes
+    ----------
+    step : of the state that was embedded.
+    particles : (k,) int32, positions in the cast, ascending; where there are too many, small groups whole and equal
+        parts of the others.
+    points : (k, 3) float32, centred, with the standard deviation of the particles along their principal axes.
+    silhouette : mean silhouette of the points by `labels`, -1 ... 1; NaN where there is only one group.
+    shuffled : its control, the mean over shuffled labels. original : that of the positions in R^d themselves.
+    labels : what the groups are, "subsystem", or "copy" where one subsystem was asked for.
+    """
+
+    step: int
+    particles: np.ndarray
+    points: np.ndarray
+    silhouette: float
+    shuffled: float
+    original: float
+    labels: str

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -94,17 +95,16 @@ class Session:
             self._tell()
 
     def leave(self) -> None:
-        """Save and close what is open."""
+        """Save and close what is open, as well as it can be: its folder may have been removed."""
         recording, self._recording, self._simulation = self._recording, None, None
         if self._ring is not None:
             self._ring.close()
             self._ring = None
-        if recording is not None:
-            try:
-                if recording.simulation.system.step:
-                    recording.save()
-            finally:
-                recording.close()
+        if recording is None:
+            return
+        with suppress(OSError), recording:
+            if recording.simulation.system.step:
+                recording.save()
 
     # Time ----------------------------------------------------------------------------------------------------
 

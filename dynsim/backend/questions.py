@@ -6,9 +6,12 @@ import math
 
 import numpy as np
 
+from dynsim.backend.embedding import embed
 from dynsim.commands import (
     Boundary,
     BoundaryMap,
+    Embed,
+    Embedding,
     Evaluate,
     Evaluated,
     LinkBundle,
@@ -32,11 +35,12 @@ MARGIN = 0.1  # of the data's range, around a boundary map
 
 def answer(
     simulation: Simulation, question: Question, system: System | None = None
-) -> Prediction | Evaluated | BoundaryMap | tuple[LinkBundle, ...]:
+) -> Prediction | Evaluated | BoundaryMap | tuple[LinkBundle, ...] | Embedding:
     """What the simulation says in the state `system`, by default its own.
 
     `question.frame` is the caller's to resolve into `system`. Raises DataError where the field has no classes or a
-    boundary cannot be drawn, ShapeError for inputs of the wrong size, OptionError for an unknown part.
+    boundary cannot be drawn, ShapeError for inputs of the wrong size, OptionError for an unknown part; and what
+    `embed` raises.
     """
     system = simulation.system if system is None else system
     if isinstance(question, Predict):
@@ -48,6 +52,8 @@ def answer(
     if isinstance(question, StrongestLinks):
         _, response = simulation.push(system, system.step)
         return strongest_links(simulation.kernels, system, response, question.count)
+    if isinstance(question, Embed):
+        return embed(system, question)
     raise TypeError(f"not a question: {question!r}")
 
 

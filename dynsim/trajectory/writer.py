@@ -5,6 +5,7 @@ A synchronous flush at each frame costs a loop 70 % of its speed, the thread not
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import errno
 import os
@@ -119,6 +120,7 @@ class TrajectoryWriter:
         """Write what is left and close the file; safe to call twice."""
         if not self._closed:
             self._closed = True
+            atexit.unregister(self.close)
             self._queue.put(None)
             self._thread.join()
             if self._error is not None and not self._raised:
@@ -150,6 +152,8 @@ class TrajectoryWriter:
         self._unflushed, self._flushed_at = 0, time.monotonic()
         self._thread = threading.Thread(target=self._serve, name="trajectory", daemon=True)
         self._thread.start()
+        # A writer that nobody closed would otherwise meet a half-finished interpreter, and wait in HDF5 for ever.
+        atexit.register(self.close)
 
     def _check(self) -> None:
         if self._error is not None:

@@ -542,3 +542,17 @@ def python(code, *arguments):
         stdout=subprocess.PIPE,
         text=True,
     )
+
+
+def test_a_writer_that_nobody_closed_lets_the_interpreter_end(tmp_path):
+    script = f"""
+        import numpy as np
+        from dynsim import runs
+        from dynsim.scenario import Scenario
+        recording = runs.start(Scenario.load("two_particles"), {str(tmp_path / "run")!r})
+        recording.step()
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], timeout=120, check=False)
+    assert done.returncode == 0
+    with Trajectory(tmp_path / "run" / "trajectory.h5") as t:
+        assert len(t) >= 1
