@@ -22,6 +22,8 @@ from dynsim.trajectory.reader import Trajectory
 Event = tuple[int, str, str]
 # Seconds between two looks at a file that is being written; its writer flushes five times a second.
 FILE_PERIOD = 0.05
+# Seconds without a new frame after which a writer is looked for, and after which it is taken for dead.
+WRITER_PERIOD, WRITER_SILENCE = 1.0, 120.0
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,12 @@ class Feed(Protocol):
     ----------
     cast : the particles. scenario : as TOML text, "" where unknown.
     steps : (n,) int64 of the recorded frames, rising.
+    growing : whether somebody else is writing it.
     """
 
     cast: Cast
     scenario: str
+    growing: bool
 
     @property
     def steps(self) -> np.ndarray: ...
@@ -81,6 +85,8 @@ class Feed(Protocol):
 
 class MemoryFeed:
     """Frames in memory, as a notebook or a test has them: all are news at the first poll."""
+
+    growing = False
 
     def __init__(self, cast: Cast, frames: Sequence[Frame] = (), scenario: str = "") -> None:
         self.cast, self.scenario = cast, scenario
@@ -122,7 +128,7 @@ class MemoryFeed:
 class FileFeed:
     """A trajectory file. One that is being written is followed through SWMR; nothing else differs.
 
-    `growing` says whether a writer had it open (or was killed) when it was opened here.
+    `growing` says whether a writer has it open and has written lately.
 
     Raises what `Trajectory` raises.
     """
@@ -133,6 +139,7 @@ class FileFeed:
         self._period, self._looked = period, -np.inf
         self._frames = self._rows = self._events = 0
         self._steps = np.zeros(0, np.int64)
+        self._path, self._grew = path, monotonic()
         self.growing = flags.is_open(path)
 
     @property
@@ -153,6 +160,7 @@ class FileFeed:
             return News()
         file, before = self._trajectory, self._frames
         self._frames, self._looked = file.refresh(), monotonic()
+        self._watch_writer(self._frames > before)
         history = file.history_from(self._rows)
         events = file.events_from(self._events)
         self._rows += len(history.get("step", ()))
@@ -163,6 +171,14 @@ class FileFeed:
         self._steps = np.concatenate([self._steps, scalars["step"]])
         return News(file.frame(self._frames - 1), history, scalars, events)
 
+    def _watch_writer(self, more: bool) -> None:
+        """Whether it still grows: its writer closes it at the end, and one that was killed is silent."""
+        now = monotonic()
+        if more:
+            self._grew = now
+        elif self.growing and now - self._grew > WRITER_PERIOD:
+            self.growing = flags.is_open(self._path) and now - self._grew < WRITER_SILENCE
+
     def close(self) -> None:
         self._trajectory.close()
 
@@ -172,6 +188,8 @@ class LiveFeed:
 
     `take` hands over what the engine's reports say.
     """
+
+    growing = False
 
     def __init__(self, opened: Opened) -> None:
         if opened.ring is None or opened.trajectory is None:

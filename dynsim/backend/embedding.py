@@ -36,7 +36,7 @@ def embed(system: System, question: Embed) -> Embedding:
     labels = "subsystem" if question.subsystem is None else "copy"
     among = _among(cast, question.subsystem)
     group = getattr(cast, labels)
-    particles = among[chosen(group[among])]
+    particles = among[chosen(group[among], MOST)]
     q = stacked(system.graph, lambda name: system.x[f"q:{name}"], np.float64, (system.graph.dim,))[particles]
     _check(q, question)
     points, labelled = _tsne(q, question.perplexity), group[particles]
@@ -60,7 +60,7 @@ def _among(cast: Cast, subsystem: str | None) -> np.ndarray:
     return np.flatnonzero(cast.subsystem == cast.subsystems.index(subsystem))
 
 
-def chosen(group: np.ndarray, most: int = MOST) -> np.ndarray:
+def chosen(group: np.ndarray, most: int) -> np.ndarray:
     """Indices, ascending, of at most `most` members of groups (n,): small groups whole, the others in equal parts.
 
     The same ones at every step of a run.

@@ -50,6 +50,7 @@ class Timing:
             status.phase,
             status.step,
             len(viewer.logged),
+            viewer.growing,
         )
 
     def draw(self) -> None:
@@ -60,7 +61,7 @@ class Timing:
         timeline.show_range(frames, viewer.status.step or step, viewer.status.total)
         timeline.show_position(frames - 1 if p.follow else p.index, step)
         timeline.show_playing(viewer.playing)
-        timeline.show_live(viewer.live or bool(getattr(viewer.feed, "growing", False)), p.follow)
+        timeline.show_live(viewer.live or viewer.growing, p.follow)
         timeline.show_loop(p.loop)
         timeline.show_speed(p.speed if self._engine_speed else p.rate, self._engine_speed)
         if (frames, len(viewer.logged)) != self._marked:

@@ -52,13 +52,12 @@ class Watching:
     @property
     def header_version(self) -> tuple:
         s = self._viewer.status
-        return (s.phase, s.step, s.total, s.rate, s.note, s.until, self._viewer.revision, self._viewer.run)
+        return (s.phase, s.step, s.total, s.rate, s.note, s.until, self._viewer.revision, self._viewer.growing)
 
     def draw_header(self) -> None:
         viewer = self._viewer
         title = viewer.run.title if viewer.run is not None else "dynsim"
-        growing = bool(getattr(viewer.feed, "growing", False)) and not (viewer.run and viewer.run.live)
-        self._window.header.show_status(title, viewer.status, growing)
+        self._window.header.show_status(title, viewer.status, viewer.growing)
         self._window.header.show_numbers(self._numbers())
 
     def _numbers(self) -> dict[str, float]:

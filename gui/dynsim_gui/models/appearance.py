@@ -18,7 +18,8 @@ class Appearance:
     ----------
     colour_by : a name of `dynsim_gui.models.colours.QUANTITIES`.
     colour_map : of quantities without a sign.
-    projection : "axes" (three of R^d) or "pca" (principal components of the frame that it was chosen at).
+    projection : "axes" (three of R^d), "pca" (principal components of the frame that it was chosen at) or "tsne" (of
+        the frame that it was asked for at; never restored, for it takes the engine seconds).
     axes : the three axes of R^d, from 0.
     links, packets, trails : what is drawn beside the particles.
     link_count : strongest pairs of every link.
@@ -55,6 +56,8 @@ class Appearance:
             value = saved.get(f.name)
             if f.name == "axes" and isinstance(value, list) and len(value) == 3:
                 value = tuple(int(k) for k in value)
+            if f.name == "projection" and value == "tsne":
+                value = "axes"
             if isinstance(value, type(getattr(self, f.name))):
                 setattr(self, f.name, value)
         if self.colour_map not in MAPS:

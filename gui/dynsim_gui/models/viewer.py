@@ -311,6 +311,11 @@ class Viewer:
         return self.run is not None and self.run.live and self.engine is not None and self.status.phase != "failed"
 
     @property
+    def growing(self) -> bool:
+        """Whether what is shown is a file that another process is writing."""
+        return self.feed is not None and self.feed.growing
+
+    @property
     def playing(self) -> bool:
         """Whether what is shown moves by itself."""
         return self.playback.playing if not self.playback.follow else self.status.phase == "running"

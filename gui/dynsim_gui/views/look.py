@@ -42,6 +42,8 @@ class LookView(QWidget):
         self.map.addItems(MAPS)
         self.projection.addItem("axes of R^d", "axes")
         self.projection.addItem("principal axes", "pca")
+        self.projection.addItem("t-SNE (computes)", "tsne")
+        self.projection.setToolTip("t-SNE is computed only when it is chosen here; the run stands still for seconds")
         self.size.setRange(0, 24)
         self.size.setToolTip("Size of the particles; at the left end it follows their number")
         self.count.setRange(0, 200)
