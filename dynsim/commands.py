@@ -125,7 +125,7 @@ class Move:
 
 @dataclass(frozen=True)
 class Undo:
-    """Take the last gesture of moves back, bit by bit."""
+    """Take the last gesture of moves back, position and velocity, bit by bit."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ class StrongestLinks:
 class Embed:
     """t-SNE of the positions of all particles, or of those of one subsystem -> Embedding.
 
-    It takes seconds (some 15 for 2,000 particles, at most so many are embedded), during which the engine takes no step:
+    It takes seconds (some 20 for 2,000 particles, at most so many are embedded), during which the engine takes no step:
     ask only when a person wants it.
 
     perplexity : about how many neighbours each particle has, 1 ... a third of the particles (dimensionless).

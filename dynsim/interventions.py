@@ -48,7 +48,7 @@ LIVE_PARAMETERS = {
 }
 Event = tuple[int, str, str]
 # An event's detail holds 1024 bytes; a number takes 26 at most.
-COORDINATES_PER_EVENT = 32
+COORDINATES_PER_EVENT = 16
 LARGEST_KICK = 1e6
 
 
@@ -147,24 +147,27 @@ class Interventions(ABC):
         self.total_steps += steps
         self._log("extend", steps=steps)
 
-    def move(self, particle: int, position: Sequence[float]) -> None:
-        """Put a particle of the cast at `position` (d,) in R^d, at rest.
+    def move(self, particle: int, position: Sequence[float], velocity: Sequence[float] | None = None) -> None:
+        """Put a particle of the cast at `position` (d,) in R^d with `velocity` (d,), None for at rest.
 
         Raises ShapeError for another length, OptionError for a particle that is not there and for coordinates
         that are not finite or too far out.
         """
-        q = self._coordinates(position)
-        if q.shape != (self.graph.dim,):
-            raise ShapeError("not a position", given=q.shape, allowed=f"({self.graph.dim},)")
-        self.system = displaced(self.system, particle, 0, q)
-        for first in range(0, len(q), COORDINATES_PER_EVENT):
-            part = q[first : first + COORDINATES_PER_EVENT]
-            self._log("move", particle=int(particle), first=first, q=part.tolist())
+        q, dim = self._coordinates(position), self.graph.dim
+        v = self._coordinates((0.0,) * dim if velocity is None else velocity)
+        if q.shape != (dim,) or v.shape != (dim,):
+            raise ShapeError("not a place in R^d", given=f"{q.shape}, {v.shape}", allowed=f"({dim},)")
+        self.system = displaced(self.system, particle, 0, q, v)
+        for first in range(0, dim, COORDINATES_PER_EVENT):
+            part = slice(first, first + COORDINATES_PER_EVENT)
+            self._log("move", particle=int(particle), first=first, q=q[part].tolist(), v=v[part].tolist())
 
-    def position_of(self, particle: int) -> tuple[float, ...]:
-        """Where a particle of the cast is, in R^d: what `move` takes to bring it back, bit by bit."""
+    def motion_of(self, particle: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Position and velocity of a particle of the cast: what `move` takes to bring it back, bit by bit."""
         group, copy, k = place(self.graph, particle)
-        return tuple(self.system.x[group][copy, k].tolist())
+        v = self.system.v.get(group)
+        q = self.system.x[group][copy, k]
+        return tuple(q.tolist()), tuple((np.zeros_like(q) if v is None else v[copy, k]).tolist())
 
     def branched(self, source: str, step: int) -> None:
         """Log that all before was copied from the run `source`."""
@@ -189,9 +192,10 @@ class Interventions(ABC):
             case "extend":
                 self.extend(said["steps"])
             case "move":
-                particle, first, q = said["particle"], index(said["first"]), self._coordinates(said["q"])
-                self.system = displaced(self.system, particle, first, q)
-                self._log("move", particle=particle, first=first, q=q.tolist())
+                particle, first = said["particle"], index(said["first"])
+                q, v = self._coordinates(said["q"]), self._coordinates(said["v"])
+                self.system = displaced(self.system, particle, first, q, v)
+                self._log("move", particle=particle, first=first, q=q.tolist(), v=v.tolist())
             case "branch":
                 self.branched(said["source"], said["step"])
             case _:
@@ -227,20 +231,20 @@ def struck(system: System, speed: float, seed: int) -> System:
     return system.replace(v=v)
 
 
-def displaced(system: System, particle: int, first: int, q: np.ndarray) -> System:
-    """A particle at rest with its coordinates from `first` on set to q (k,)."""
+def displaced(system: System, particle: int, first: int, q: np.ndarray, v: np.ndarray) -> System:
+    """A particle with its coordinates from `first` on set to q (k,) and those of its velocity to v (k,)."""
     group, copy, k = place(system.graph, particle)
-    if q.ndim != 1 or not 0 <= first <= system.graph.dim - len(q):
+    if q.ndim != 1 or q.shape != v.shape or not 0 <= first <= system.graph.dim - len(q):
         raise ShapeError("not part of a position", given=f"{q.shape} from {first}", allowed=f"({system.graph.dim},)")
-    if not (np.abs(q) < RUNAWAY).all():
+    if not (np.abs(np.stack([q, v])) < RUNAWAY).all():
         raise OptionError("not a place for a particle", given=q.tolist(), allowed=f"coordinates below {RUNAWAY:g}")
-    x, v = dict(system.x), dict(system.v)
-    x[group] = x[group].copy()
-    x[group][copy, k, first : first + len(q)] = q
-    if group in v:
-        v[group] = v[group].copy()
-        v[group][copy, k] = 0
-    return system.replace(x=x, v=v)
+    changed = {}
+    for name, groups, part in (("x", system.x, q), ("v", system.v, v)):
+        if group in groups:
+            moved = groups[group].copy()
+            moved[copy, k, first : first + len(part)] = part
+            changed[name] = dict(groups) | {group: moved}
+    return system.replace(**changed)
 
 
 def _without(memory: Groups, *kinds: str) -> Groups:

@@ -7,6 +7,7 @@ and looks at the number again; if it changed, the copy is torn and the reader ta
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from multiprocessing.shared_memory import SharedMemory
 
 import numpy as np
@@ -102,4 +103,5 @@ class FrameRing:
         self._slots, self._count = [], np.zeros(1, np.int64)
         self._memory.close()
         if self._owner or remove:
-            self._memory.unlink()
+            with suppress(FileNotFoundError):  # whoever ended first has removed it
+                self._memory.unlink()

@@ -30,10 +30,14 @@ from dynsim.scenario import Scenario
 from dynsim.simulation import LIVE_PARAMETERS, Simulation
 from dynsim.trajectory.reader import Trajectory
 
+# Position and velocity of a particle.
+Motion = tuple[tuple[float, ...], tuple[float, ...]]
 REPORT_SECONDS = 0.05
 # Rows of history in one report at most: a report that fits a pipe is sent at once.
 REPORT_ROWS = 400
 IDLE_SECONDS = 0.2
+# A window is closed, and an engine killed, more often than a headless run: checkpoints come closer to each other.
+CHECKPOINT_SECONDS = 10.0
 
 
 def serve(pipe: Connection) -> None:
@@ -74,11 +78,11 @@ class Session:
         self._steps_asked = 0
         self._watch = c.Watch()
         self._speed: float | None = None
-        self._due = self._shown = self._reported = 0.0
+        self._due = self._shown = self._reported = self._saved = 0.0
         self._may_report, self._changed = True, True
         self._rows: list[Mapping[str, float]] = []
         self._events: list[tuple[int, str, str]] = []
-        self._moves: list[tuple[int, int, tuple[float, ...]]] = []
+        self._moves: list[tuple[int, int, Motion]] = []
         self._condition: Condition | None = None
         self._rate = _Rate()
 
@@ -97,6 +101,7 @@ class Session:
     def leave(self) -> None:
         """Save and close what is open, as well as it can be: its folder may have been removed."""
         recording, self._recording, self._simulation = self._recording, None, None
+        self._phase = "paused"
         if self._ring is not None:
             self._ring.close()
             self._ring = None
@@ -120,7 +125,10 @@ class Session:
         self._due = max(self._due + 1 / self._speed, monotonic() - 0.1) if self._speed else 0.0
         try:
             recording.step()
-        except DynsimError as error:
+            if monotonic() - self._saved > CHECKPOINT_SECONDS:
+                recording.save()
+                self._saved = monotonic()
+        except (DynsimError, OSError) as error:
             self._fail(error)
             return
         simulation = recording.simulation
@@ -130,7 +138,7 @@ class Session:
             if not self._steps_asked:
                 self._phase = "paused"
         if simulation.done:
-            self._finish(recording)
+            self._try_to_finish(recording)
         elif self._condition is not None and self._condition.holds(self._scalars(simulation)):
             # Once: whoever plays on wants to see what comes after.
             self._phase, self._note, self._condition = "paused", f"breakpoint: {self._condition}", None
@@ -146,19 +154,25 @@ class Session:
         """What a condition can speak of."""
         return {"step": simulation.system.step, "time": simulation.system.time} | dict(simulation.look().scalars)
 
+    def _try_to_finish(self, recording: Recording) -> None:
+        try:
+            self._finish(recording)
+        except (DynsimError, OSError) as error:
+            self._fail(error)
+
     def _finish(self, recording: Recording) -> None:
         self._phase, self._note = "done", recording.simulation.stopped
         self._outbox.put(c.Report(phase="evaluating", step=recording.simulation.system.step))
         recording.finish(Phases(self._outbox), twin=False)
 
-    def _fail(self, error: DynsimError) -> None:
-        """A blow-up, a full disk: what was recorded stays, and can be looked at."""
+    def _fail(self, error: Exception) -> None:
+        """A blow-up, a full disk, a folder that is gone: what was recorded stays, and can be looked at."""
         recording, self._recording = self._recording, None
-        self._phase, self._note = "failed", error.what
+        self._phase, self._note = "failed", str(error).splitlines()[0]
         folder = recording.folder.path if recording is not None else None
         if recording is not None:
-            recording.folder.log(f"stopped: {error}")
-            recording.close()
+            with suppress(OSError), recording:
+                recording.folder.log(f"stopped: {error}")
         self._outbox.put(c.Failed(str(error), folder))
 
     # Commands ------------------------------------------------------------------------------------------------
@@ -166,7 +180,7 @@ class Session:
     def _obey(self, command: Any) -> None:
         try:
             _HANDLERS[type(command)](self, command)
-        except DynsimError as error:
+        except (DynsimError, OSError) as error:
             self._outbox.put(c.Refused(str(error)))
 
     def _open(self, command: c.Open) -> None:
@@ -176,14 +190,21 @@ class Session:
             self._replace(simulation, None, plan.path)
             return
         # What is open stays until the other has been opened, unless they share a folder.
-        if isinstance(plan, c.Resume | c.Branch):
+        left = isinstance(plan, c.Resume | c.Branch) and self._recording is not None
+        if left:
             self.leave()
-        recording = _opened(plan, phases)
+        try:
+            recording = _opened(plan, phases)
+        except (DynsimError, OSError) as error:
+            if not left:
+                raise
+            self._fail(error)
+            return
         self._replace(recording.simulation, recording, None)
 
     def _replace(self, simulation: Simulation, recording: Recording | None, looked_at: Path | None) -> None:
         self.leave()
-        self._simulation, self._recording = simulation, recording
+        self._simulation, self._recording, self._saved = simulation, recording, monotonic()
         self._phase = "looking" if recording is None else ("done" if simulation.done else "paused")
         self._rows, self._events, self._moves, self._note = [], [], [], ""
         self._steps_asked, self._rate = 0, _Rate()
@@ -243,7 +264,7 @@ class Session:
 
     def _move(self, command: c.Move) -> None:
         simulation = self._running().simulation
-        before = simulation.position_of(command.particle)
+        before = simulation.motion_of(command.particle)
         self._touch(lambda s: s.move(command.particle, command.position))
         # Only where a gesture began is needed to undo it.
         if not any(g == command.gesture and p == command.particle for g, p, _ in self._moves):
@@ -405,9 +426,9 @@ def live_parameters(simulation: Simulation) -> dict[str, Any]:
     return {key: getattr(tables[key.split(".")[0]], key.split(".")[1]) for key in LIVE_PARAMETERS}
 
 
-def _put_back(move: tuple[int, int, tuple[float, ...]], simulation: Simulation) -> None:
-    _, particle, position = move
-    simulation.move(particle, position)
+def _put_back(move: tuple[int, int, Motion], simulation: Simulation) -> None:
+    _, particle, (position, velocity) = move
+    simulation.move(particle, position, velocity)
 
 
 def _columns(rows: list[Mapping[str, float]]) -> dict[str, np.ndarray]:

@@ -271,6 +271,9 @@ class Simulation(Interventions):
         return measure(self.observables, "step", snapshot)
 
     def _validated(self, scalars: dict[str, float]) -> dict[str, float]:
+        """With what every frame tells: the largest speed that Eq. (10) allows, and the validation accuracy."""
+        limit = self.limit.eta * self.limit.envelope(self.system) / self.motion.dt
+        scalars = scalars | {"speed_limit": limit}
         if self.data is None or not len(self.data.validation):
             return scalars
         return scalars | {"validation_accuracy": self.validation_accuracy}

@@ -217,7 +217,7 @@ def test_a_kick_without_strength_only_opens_the_limit():
 def test_a_particle_is_put_exactly_there_and_back(dtype):
     s = simulation(f"run.dtype={dtype}", steps=10)
     before, accuracy = s.frame().properties["position"], s.evaluate("train")
-    home = s.position_of(20)
+    home = s.motion_of(20)[0]
     s.move(20, [1 / 3, -2.5, 1e-30, 4.0])
     there = s.look(("velocity",)).properties
     np.testing.assert_array_equal(there["position"][20], np.array([1 / 3, -2.5, 1e-30, 4.0], dtype))
@@ -235,8 +235,8 @@ def test_a_moved_particle_moves_on_from_there():
         moved.move(0, [2, 2, 2, 2])
         moved.step()
         plain.step()
-        assert np.abs(np.array(moved.position_of(0)) - 2).max() < 0.2
-        assert moved.position_of(1) != plain.position_of(1) or moved.position_of(20) != plain.position_of(20)
+        assert np.abs(np.array(moved.motion_of(0)[0]) - 2).max() < 0.2
+        assert moved.motion_of(1)[0] != plain.motion_of(1)[0] or moved.motion_of(20)[0] != plain.motion_of(20)[0]
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_a_particle_cannot_be_put_anywhere(particle, position, error):
 def test_a_long_move_is_told_in_parts_that_can_be_done_again():
     s, again = (simulation("system.dim=70", "run.dtype='float64'", steps=2) for _ in range(2))
     s.move(3, np.linspace(-1, 1, 70) / 3)
-    assert [json.loads(d)["first"] for _, _, d in s.events] == [0, 32, 64]
+    assert [json.loads(d)["first"] for _, _, d in s.events] == [0, 16, 32, 48, 64]
     assert all(len(d) <= 1024 for _, _, d in s.events)
     for event in s.events:
         again.apply(event)
@@ -308,7 +308,7 @@ def test_all_that_was_done_can_be_done_again():
         ("set", '{"key": "dynamics.eta", "value": "much"}'),
         ("kick", '{"strength": "strong", "span": 3}'),
         ("kick", '{"strength": 1, "span": 3.5}'),
-        ("move", '{"particle": 0, "first": 2, "q": [0, 0, 0]}'),
+        ("move", '{"particle": 0, "first": 2, "q": [0, 0, 0], "v": [0, 0, 0]}'),
         ("move", "[]"),
         ("extend", '{"steps": -2}'),
         ("dance", "{}"),
@@ -350,7 +350,7 @@ def test_a_look_has_the_scalars_of_a_step_and_what_was_asked_for():
     s = simulation(steps=5)
     seen = s.look(("emitted", "signal"))
     of_frame, of_step = s.recorded_names()
-    assert set(seen.scalars) == {*of_step, "validation_accuracy"} < set(of_frame)
+    assert set(seen.scalars) == {*of_step, "speed_limit", "validation_accuracy"} < set(of_frame)
     assert set(seen.properties) == {"position", "emitted", "signal", *s.cast.groups}
     hidden = seen.properties["emitted"][s.cast.subsystem == 1]
     received = seen.properties["signal"][s.cast.subsystem == 1]
@@ -531,7 +531,7 @@ def test_a_branch_leaves_out_what_was_done_at_its_step_even_where_a_checkpoint_k
         recording.save()
     with branch(tmp_path / "r", 14, tmp_path / "b") as b, Trajectory(tmp_path / "r" / TRAJECTORY) as t:
         np.testing.assert_array_equal(b.simulation.look().properties["position"], t.frame(-1).properties["position"])
-        assert b.simulation.position_of(3) != (3, 3, 3, 3)
+        assert b.simulation.motion_of(3)[0] != (3, 3, 3, 3)
         assert b.simulation.logged == 1  # only where it branched
 
 

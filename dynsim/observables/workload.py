@@ -23,8 +23,8 @@ def workload_bound(particles: int, eta: float, rate: float, steps: int) -> float
 @observable
 class Workload:
     """I(t): path of this step over all coordinate particles (units of q); W(t): its sum since the start; the bound
-    of what the Eq. (10) limit allows since the last learning event; the fraction at the limit, the limit of a
-    step's move, and the same as a speed."""
+    of what the Eq. (10) limit allows since the last learning event; the fraction at the limit, and the limit
+    of a step's move."""
 
     name, kind, every = "workload", "scalar", "step"
 
@@ -37,5 +37,4 @@ class Workload:
             "workload_bound": workload_bound(particles, snapshot.eta, snapshot.decay, system.age),
             "limited": totals.get("limited", 0.0),
             "limit": snapshot.eta * snapshot.envelope,
-            "speed_limit": snapshot.eta * snapshot.envelope / snapshot.dt,
         }

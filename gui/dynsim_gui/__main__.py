@@ -61,6 +61,17 @@ def _speed(text: str) -> float:
     return speed
 
 
+def _check(given: argparse.Namespace) -> None:
+    """Options that say nothing together end the program."""
+    looked_at = next((name for name in ("open", "attach", "resume") if getattr(given, name) is not None), None)
+    if given.scenario is not None and (given.demo or looked_at):
+        parser().error(f"SCENARIO does not go with --{looked_at or 'demo'}")
+    if given.screenshot is None and (given.canvas or given.at is not None):
+        parser().error(f"{'--canvas' if given.canvas else '--at'} goes with --screenshot OUT.png")
+    if given.set and looked_at:
+        parser().error(f"--set does not go with --{looked_at}: what was run stays as it was")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; our own errors become one message and an exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -72,8 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             return movie(arguments[1:])
         given = parser().parse_args(arguments)
-        if given.canvas and given.screenshot is None:
-            parser().error("--canvas goes with --screenshot OUT.png")
+        _check(given)
         if given.canvas:
             from dynsim_gui.still import canvas_main
 

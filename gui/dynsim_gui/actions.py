@@ -193,7 +193,7 @@ ACTIONS: tuple[Action, ...] = (
         _live,
         tip="A learning event: the Eq. 10 limit opens again",
     ),
-    Action("undo", "Touch", "Undo drag", ("Ctrl+Z",), "undo", lambda w: w.viewer.undo(), _live),
+    Action("undo", "Touch", "Undo drag", ("Ctrl+Z",), "undo", lambda w: w.undo(), _live),
     Action("deselect", "Touch", "Select nothing", ("Esc",), "", lambda w: w.viewer.select(None)),
     Action("fit", "View", "Fit", ("F",), "fit-to-screen-outline", lambda w: w.fit(), _open),
     Action("spin", "View", "Turn slowly", ("R",), "rotate-orbit", _switch("spin"), _open, _is_on("spin"), short="Turn"),

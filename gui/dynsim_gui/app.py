@@ -116,11 +116,12 @@ def _show(given: argparse.Namespace, viewer: Viewer, plan: c.Plan | None) -> int
         viewer.appearance.colour_by = given.colour_by
     if given.size is not None:
         window.resize(*given.size)
-    window.show()
-    if plan is None:
-        plan = _last_time(window, saved)
     if isinstance(plan, c.Look):
-        window.open(plan) if given.screenshot is None else viewer.look(plan.path)
+        viewer.look(plan.path)  # an error is one of the command line
+    window.show()
+    if plan is None and (plan := _last_time(window, saved)) is not None:
+        window.open(plan)
+    if isinstance(plan, c.Look):
         if saved.get("run") == str(plan.path):
             memory.restore_place(window, saved)
     elif plan is None:

@@ -12,8 +12,8 @@ from dynsim_gui.models.inquiry import Inquiry
 if TYPE_CHECKING:
     from dynsim_gui.window import Window
 
-# Samples that are classified again and again while it learns, and while a particle is dragged.
-SAMPLES, WHILE_DRAGGED = 1000, 500
+# Samples that are classified again and again while it learns, or while a particle is dragged.
+SAMPLES = 1000
 # Seconds of the sweep in which a drawn sample's signals are lit from the input to the class.
 SWEEP = 1.2
 
@@ -26,7 +26,8 @@ class Classify:
         self._sample: np.ndarray | None = None
         self._swept = -1e9
         self._now = 0.0
-        self._dragging = False
+        # Whether an answer to a drag is owed, and the accuracy before it.
+        self._dragging = self._owed = False
         self._before: float | None = None
         self._accuracy: float | None = None
         viewer, view = self._viewer, self._view
@@ -44,7 +45,11 @@ class Classify:
         assert run is not None
         self._sample, self._window.particles.stage.prediction = None, None
         self._before = self._accuracy = None
+        self._window.particles.say("")
+        known = self._view.current_tab
         self._view.configure(run.classes, run.input_shape, run.cast.subsystems, high=run.high)
+        if run.input_shape == (2,) and not known:
+            self._view.choose_tab("boundary")  # the best picture of a problem in the plane
         for inquiry in (self.evaluation, self.boundary, self.prediction):
             inquiry.again()
 
@@ -70,34 +75,40 @@ class Classify:
         return set(shown.scalars) | set(self._viewer.recorded.names) if shown is not None else set()
 
     def _evaluate(self) -> c.Evaluate:
-        return c.Evaluate(self._part(), WHILE_DRAGGED if self._dragging else SAMPLES)
+        return c.Evaluate(self._part(), SAMPLES)
 
     def _evaluated(self, answer: c.Evaluated | None, error: str) -> None:
         if answer is None:
             return
         self._accuracy = answer.accuracy
         self._view.show_evaluation(answer)
-        if self._dragging or self._before is not None:
+        if self._owed:
             self._say_drag(answer)
+            self._owed = self._dragging
 
     def _dragged(self) -> None:
         if not self._dragging:
-            self._dragging, self._before = True, self._accuracy
-        self.evaluation.again()
-        if self._sample is not None:
-            self.prediction.again()
+            self._dragging = True
+            self._before = self._accuracy
+        self._owed = True
 
     def _drag_ended(self) -> None:
-        self._dragging = False
-        self.evaluation.again()
+        self._dragging, self._owed = False, True
 
     def _say_drag(self, answer: c.Evaluated) -> None:
         """How the classifier answers to what was dragged."""
         before = f"{self._before:.1%} → " if self._before is not None else ""
-        text = f"after the drag: accuracy {before}{answer.accuracy:.1%} on {answer.samples:,} {answer.part} samples"
-        self._window.particles.say(text)
-        if not self._dragging:
-            self._before = None
+        change = f"accuracy {before}{answer.accuracy:.1%}"
+        self._window.particles.say(f"dragged: {change} on {answer.samples:,} {answer.part} samples")
+
+    def undone(self) -> None:
+        """The drag is taken back: what it did is no longer so."""
+        self._owed = False
+        self._window.particles.say("")
+
+    def sweeping(self, now: float) -> bool:
+        """Whether a sample's signals are on their way."""
+        return self._sample is not None and now - self._swept < 3 * SWEEP
 
     def take_sample(self, number: int) -> None:
         """Sample `number` of the gallery as if it had been drawn; counted from the end, where the right ones are."""

@@ -50,7 +50,7 @@ def restore_look(window: Window, saved: dict[str, Any]) -> None:
     viewer = window.viewer
     window.restoreGeometry(_bytes(saved.get("geometry")))
     window.restoreState(_bytes(saved.get("layout")), VERSION)
-    viewer.appearance.restore(saved.get("appearance") or {})
+    viewer.appearance.restore(saved.get("appearance"))
     for name in ("speed", "rate"):
         value = saved.get(name)
         if isinstance(value, int | float) and value > 0:
@@ -66,7 +66,8 @@ def restore_place(window: Window, saved: dict[str, Any]) -> None:
         return
     window.particles.place_camera(saved.get("camera"))
     n = viewer.run.cast.n
-    for particle in saved.get("selected") or ():
+    selected = saved.get("selected")
+    for particle in selected if isinstance(selected, list) else ():
         if isinstance(particle, int) and 0 <= particle < n:
             viewer.select(particle, add=True)
     if isinstance(saved.get("step"), int):

@@ -92,8 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Make a movie; our own errors become one message and exit code 2, Ctrl-C becomes 130."""
     given = parser().parse_args(argv)
     try:
-        with _interruptible():
-            make(given)
+        with _interruptible() as stopped:
+            make(given, stopped)
     except (DynsimError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -104,23 +104,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM ends as Ctrl-C does: what was begun is removed."""
-
-    def stop(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
+def _interruptible() -> Iterator[list[int]]:
+    """A list that Ctrl-C and SIGTERM fill: an exception in the midst of drawing would be swallowed by VisPy."""
+    received: list[int] = []
+    before = {s: signal.signal(s, lambda number, _: received.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield received
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for s, handler in before.items():
+            signal.signal(s, handler)
 
 
-def make(given: argparse.Namespace) -> None:
-    """The movie that the arguments describe.
+def make(given: argparse.Namespace, stopped: Sequence[int] = ()) -> None:
+    """The movie that the arguments describe, until `stopped` is filled.
 
-    Raises OptionError, FileFormatError, DeviceError and what opening the run raises; then nothing is left behind.
+    Raises OptionError, FileFormatError, DeviceError, KeyboardInterrupt where it was stopped, and what opening the run
+    raises; then nothing is left behind.
     """
     check_target(given.out)
     ending = given.out.suffix.lower()
@@ -144,7 +143,7 @@ def make(given: argparse.Namespace) -> None:
         with Studio(appearance, (width - width % 2, height - height % 2), camera=look.get("camera")) as studio:
             # Wherever particles go on the way, they are in view.
             studio.prepare([recorded.scene(frames[k * (len(frames) - 1) // 4]) for k in range(5)])
-            pictures = _pictures(studio, recorded, plan, selected, say)
+            pictures = _pictures(studio, recorded, plan, selected, say, stopped)
             write_film(given.out, pictures, fps)
     say.done(given.out)
 
@@ -190,7 +189,7 @@ def _frames(given: argparse.Namespace, steps: np.ndarray) -> list[int]:
     return [int(k) for k in chosen]
 
 
-def _pictures(studio, recorded, plan: list[Shot], selected: tuple[int, ...], say: Callable[[int], None]):
+def _pictures(studio, recorded, plan: list[Shot], selected: tuple[int, ...], say: Callable[[int], None], stopped):
     """The pictures of a plan; one that would be as the last is not taken again."""
     last, picture, angle = None, None, 0.0
     for k, shot in enumerate(plan):
@@ -202,6 +201,8 @@ def _pictures(studio, recorded, plan: list[Shot], selected: tuple[int, ...], say
         last = shot
         yield picture
         say(k + 1)
+        if stopped:
+            raise KeyboardInterrupt
 
 
 class _Progress:

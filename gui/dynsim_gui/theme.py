@@ -70,6 +70,7 @@ QSlider::handle:horizontal:disabled {{ background: {DIM}; }}
 QProgressBar {{ border: 1px solid {BORDER}; border-radius: 3px; background: {CANVAS}; text-align: center; }}
 QProgressBar::chunk {{ background: {ACCENT}; }}
 QHeaderView::section {{ background: {RAISED}; border: 0; padding: 4px; }}
+QSplitter::handle {{ background: {BORDER}; margin: 2px 8px; height: 2px; width: 2px; image: none; }}
 QLabel#bad {{ color: {ERROR}; }}
 QLabel#dim {{ color: {DIM}; }}
 """

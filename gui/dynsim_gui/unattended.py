@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QApplication
 from dynsim import commands as c
 from dynsim.errors import DynsimError
 from dynsim_gui.capture import save_window
+from dynsim_gui.models.viewer import attempt
 
 if TYPE_CHECKING:
     from dynsim_gui.window import Window
@@ -38,7 +39,7 @@ class Unattended(QObject):
         self._timer.setInterval(50)
         self._timer.timeout.connect(self._look)
         window.viewer.failed.connect(self._fail)
-        window.viewer.refused.connect(self._fail)
+        window.viewer.refused.connect(self._refused)
 
     def start(self) -> None:
         self._timer.start()
@@ -71,14 +72,17 @@ class Unattended(QObject):
             viewer.playback.speed = None
             if at:
                 viewer.engine.send(c.Step(at))
-        return viewer.shown.step >= at or viewer.status.phase == "done"
+        if viewer.status.phase == "done" and viewer.shown.step < at:
+            sys.stderr.write(f"the run ended at step {viewer.shown.step}, before step {at}\n")
+            return True
+        return viewer.shown.step >= at
 
     def _touch(self) -> None:
         """What else the command line asks to be shown."""
         self._touched = True
         window, given = self._window, self._given
         if given.select is not None:
-            window.viewer.select(given.select)
+            attempt(lambda: window.viewer.select(given.select), self._refused)
         if given.tab is not None:
             window.bring("classifier")
             window.classifier.choose_tab(given.tab)
@@ -93,6 +97,11 @@ class Unattended(QObject):
         except (DynsimError, OSError) as error:
             sys.stderr.write(f"error: {error}\n")
         self._leave()
+
+    def _refused(self, message: str) -> None:
+        """What was asked for cannot be done."""
+        self.exit_code = 2
+        self._fail(message)
 
     def _fail(self, message: str) -> None:
         sys.stderr.write(f"error: {message}\n")

@@ -43,8 +43,11 @@ class Watching:
     def _opened(self) -> None:
         self._count()
         run = self._viewer.run
-        if run is not None and run.live:
-            self._window.parameters.remember(scenario_values(run.scenario))
+        if run is not None:
+            values = scenario_values(run.scenario)
+            self._window.parameters.remember(values)
+            if not run.live:
+                self._window.parameters.show(values)
         self._phase_changed()
 
     # Header ------------------------------------------------------------------------------------------------------

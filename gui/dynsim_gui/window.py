@@ -13,6 +13,7 @@ from dynsim.errors import unknown
 from dynsim_gui import actions as table
 from dynsim_gui.classify import Classify
 from dynsim_gui.dialogs import Dialogs
+from dynsim_gui.embed import Embed
 from dynsim_gui.models.colours import QUANTITIES
 from dynsim_gui.models.inquiry import Inquiry
 from dynsim_gui.models.viewer import Viewer, attempt
@@ -31,6 +32,8 @@ from dynsim_gui.views.timeline import Timeline
 from dynsim_gui.views.welcome import WelcomeView
 from dynsim_gui.watching import Watching
 
+# Pixels that a window manager takes above a window.
+TITLE_BAR = 34
 LEFT, RIGHT = Qt.DockWidgetArea.LeftDockWidgetArea, Qt.DockWidgetArea.RightDockWidgetArea
 
 
@@ -38,7 +41,7 @@ class Window(QMainWindow):
     """Everything around one `Viewer`.
 
     The parts that tell the viewer's state to their views, and the views' wishes to the viewer, are objects of their
-    own: `timing` (timeline, speed), `watching` (header, curves, inspector, parameters), `classify`, `dialogs`.
+    own: `timing` (timeline, speed), `watching` (header, curves, inspector, parameters), `classify`, `embed`, `dialogs`.
     """
 
     def __init__(self, viewer: Viewer) -> None:
@@ -54,13 +57,14 @@ class Window(QMainWindow):
         self.timing = Timing(self)
         self.watching = Watching(self)
         self.classify = Classify(self)
+        self.embed = Embed(self)
         self.links = Inquiry(viewer, self._link_question, self._links_taken, 0.25)
         viewer.refused.connect(self._refused)
         viewer.failed.connect(lambda message: self.banner.say(message, self.actions_["recover"], grave=True))
         viewer.opened.connect(self._opened)
         self.refresh = Refresh(viewer, self)
         self._build_refresh()
-        self.resize(1280, 800)
+        self._fit_screen(1280, 800)
         self.update_actions()
 
     # Building --------------------------------------------------------------------------------------------------
@@ -91,7 +95,9 @@ class Window(QMainWindow):
         self.look = LookView(self.viewer.appearance, self.actions_)
         self.parameters, self.inspector = ParametersView(), InspectorView()
         self.curves, self.classifier = CurvesView(), ClassifierView()
-        self.density = DensityView(self.viewer.appearance, lambda: self.particles.positions)
+        self.density = DensityView(
+            self.viewer.appearance, lambda: self.particles.positions, lambda: self.particles.stage.view.labels
+        )
 
     def _build_docks(self) -> None:
         self.docks: dict[str, QDockWidget] = {}
@@ -129,7 +135,7 @@ class Window(QMainWindow):
     def _build_refresh(self) -> None:
         r, viewer = self.refresh, self.viewer
         r.always(self._tick)
-        r.add(self.particles, self.particles.draw, 0.02, lambda: self.particles.version)
+        r.add(self.particles, self.particles.draw, 0.03, lambda: self.particles.version)
         r.add(self.density, self.density.draw, 0.05, lambda: (self.particles.version, self.density.changes))
         r.add(self.curves, self.watching.draw_curves, 0.1, lambda: self.watching.curves_version)
         r.add(self.inspector, self.watching.draw_inspector, 0.1, lambda: (viewer.revision, viewer.selected))
@@ -138,9 +144,14 @@ class Window(QMainWindow):
         r.start()
 
     def _tick(self, now: float) -> None:
-        self.particles.animate(now)
+        self.particles.animate(now, self.refresh.pace, self.viewer.playing or self.classify.sweeping(now))
         self.links.poll(now, self.particles.isVisible() and self._wants_links())
         self.classify.poll(now)
+
+    def _fit_screen(self, width: int, height: int) -> None:
+        """As large as wished, or as the screen has room for with a title bar."""
+        room = self.screen().availableGeometry()
+        self.resize(min(width, room.width()), min(height, room.height() - TITLE_BAR))
 
     # Doing -------------------------------------------------------------------------------------------------------
 
@@ -182,6 +193,8 @@ class Window(QMainWindow):
 
     def _refused(self, message: str) -> None:
         self.banner.say(message)
+        if self.viewer.run is None:
+            self.show_welcome()
 
     def _wants_links(self) -> bool:
         a = self.viewer.appearance
@@ -223,6 +236,10 @@ class Window(QMainWindow):
     def kick(self) -> None:
         """As strong as the box beside the button says."""
         self.parameters.kick.click()
+
+    def undo(self) -> None:
+        self.viewer.undo()
+        self.classify.undone()
 
     def toggle_loop(self) -> None:
         self.viewer.playback.loop = not self.viewer.playback.loop

@@ -428,7 +428,7 @@ def window(qtbot, run):
     window.setCentralWidget(part)
     window.particles = SimpleNamespace(scene=scene)
     window.viewer = SimpleNamespace(
-        run=Run("tiny-2", cast, SCENARIO, run, live=False),
+        run=Run("tiny-2", cast, SCENARIO, run, live=False, path=run),
         shown=make_frame(cast, 30),
         logged=[CHANGE],
         history=History(),

@@ -323,13 +323,13 @@ def test_the_sign_is_that_of_the_link_a_particle_emits_over(scene):
 
 
 @pytest.mark.parametrize("name", [q.name for q in QUANTITIES.values() if q.needs])
-def test_what_was_not_recorded_is_grey_and_says_so(scene, name):
+def test_what_was_not_recorded_is_said_and_subsystems_are_shown(scene, name):
     kept = {k: v for k, v in scene.frame.properties.items() if k not in QUANTITIES[name].needs}
     bare = replace(scene, frame=replace(scene.frame, properties=kept))
     colouring = Colours().of(bare, Appearance(colour_by=name))
     assert QUANTITIES[name].needs[0] in colouring.missing
     assert "record.properties" in colouring.missing
-    assert (colouring.values == NO_CLASS).all()
+    assert np.array_equal(colouring.values, bare.cast.subsystem)
     assert not Colours().of(scene, Appearance(colour_by=name)).missing
 
 

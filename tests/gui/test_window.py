@@ -34,7 +34,7 @@ from dynsim_gui.models.colours import QUANTITIES
 from dynsim_gui.models.viewer import Viewer
 from dynsim_gui.window import Window
 
-PATIENCE = 8.0
+PATIENCE = 60.0
 QUICK = ("system.layers=['auto', 8, 'auto']", "system.copies=4", "record.every=5", "run.steps=60")
 ENDLESS = (*QUICK, "run.steps=1000000")
 LEFT = Qt.MouseButton.LeftButton
@@ -467,7 +467,8 @@ def test_a_dragged_particle_moves_in_the_engine_and_comes_back(running):
     running.until(lambda: running.logged("move") and not np.array_equal(running.position, before), "the move")
     assert np.array_equal(running.position[others], before[others])
     running.until(lambda: "accuracy" in view.said.text(), "the classifier's answer")
-    assert np.hypot(*(seen(running, particle) - (start.x() + 36, start.y() - 20))) < 3
+    end = start.x() + 36, start.y() - 20
+    running.until(lambda: np.hypot(*(seen(running, particle) - end)) < 3, "the particle under the mouse")
     moves = len(running.logged("move"))
     running.press("Ctrl+Z")
     running.until(lambda: len(running.logged("move")) > moves, "the undoing")
@@ -779,7 +780,7 @@ def test_the_density_counts_every_particle(replay, monkeypatch):
     shown = []
     monkeypatch.setattr(replay.window.density.scene, "show", lambda counts, x, y, log: shown.append((counts, x, y)))
     replay.window.bring("density")
-    for step in (60, 15):
+    for step in (15, 60):
         replay.seek(step)
         across, up = replay.window.particles.positions[:, :2].T
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from psygnal import SignalGroupDescriptor
 
+from dynsim_gui.models.colours import QUANTITIES
 from dynsim_gui.models.palette import MAPS
 
 
@@ -50,15 +52,42 @@ class Appearance:
         """As plain data."""
         return asdict(self)
 
-    def restore(self, saved: dict[str, Any]) -> None:
-        """Take what fits; a file of another version must not keep the window from opening."""
-        for f in fields(self):
-            value = saved.get(f.name)
-            if f.name == "axes" and isinstance(value, list) and len(value) == 3:
-                value = tuple(int(k) for k in value)
-            if f.name == "projection" and value == "tsne":
-                value = "axes"
-            if isinstance(value, type(getattr(self, f.name))):
-                setattr(self, f.name, value)
-        if self.colour_map not in MAPS:
-            self.colour_map = MAPS[0]
+    def restore(self, saved: Any) -> None:
+        """Take what fits; a file of another version, or a damaged one, must not keep the window from opening."""
+        for name, value in saved.items() if isinstance(saved, dict) else ():
+            if name == "axes" and isinstance(value, list):
+                value = tuple(value)
+            if name == "projection" and value == "tsne":
+                value = "axes"  # which computes for a while: never unasked
+            if name in _LEGAL and _LEGAL[name](value):
+                setattr(self, name, value)
+
+
+def _number(low: float, high: float) -> Callable[[Any], bool]:
+    return lambda v: isinstance(v, int | float) and not isinstance(v, bool) and low <= v <= high
+
+
+def _flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _axes(value: Any) -> bool:
+    return (
+        isinstance(value, tuple)
+        and len(value) == 3
+        and all(isinstance(k, int) and not isinstance(k, bool) and 0 <= k < 4096 for k in value)
+    )
+
+
+# What a saved choice must be to be taken.
+_LEGAL: dict[str, Callable[[Any], bool]] = {
+    "colour_by": lambda v: isinstance(v, str) and v in QUANTITIES,
+    "colour_map": lambda v: v in MAPS,
+    "projection": lambda v: v in ("axes", "pca"),
+    "axes": _axes,
+    "link_count": lambda v: isinstance(v, int) and _number(0, 200)(v),
+    "point_size": _number(0, 24),
+    "density_smooth": _number(0, 10),
+    "density_cell": _number(1e-3, 10),
+    **dict.fromkeys(("links", "packets", "trails", "shapes", "spin", "density_log"), _flag),
+}

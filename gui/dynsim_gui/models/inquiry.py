@@ -46,7 +46,8 @@ class Inquiry:
         shown = self._viewer.shown
         if not wanted or self._pending or now < self._next or shown is None:
             return
-        about = (id(self._viewer.run), shown.step, self._viewer.revision if shown.step == 0 else 0)
+        # A touch changes the answer, though not the step.
+        about = (id(self._viewer.run), shown.step, len(self._viewer.logged))
         question = self._question() if about != self._about else None
         if question is None:
             return

@@ -15,7 +15,7 @@ from psygnal import Signal, SignalGroupDescriptor
 
 from dynsim import commands as c
 from dynsim.engine import Callback, Engine
-from dynsim.errors import DynsimError
+from dynsim.errors import DynsimError, OptionError
 from dynsim.feed import Feed, FileFeed, LiveFeed, News, trajectory_of
 from dynsim.frame import Cast, Frame
 from dynsim_gui.models.appearance import Appearance
@@ -181,11 +181,13 @@ class Viewer:
 
     def poll(self, seconds: float) -> None:
         """Collect what has arrived; `seconds` have passed since the last poll."""
-        if self.engine is not None:
-            for message in self.engine.poll():
+        engine = self.engine
+        for message in engine.poll() if engine is not None else ():
+            # What is heard may lead to another engine, or to none.
+            if self.engine is engine:
                 self._hear(message)
-            if self.engine.lost:
-                self._engine_lost()
+        if engine is not None and self.engine is engine and engine.lost:
+            self._engine_lost()
         if self.feed is not None:
             self._take(self.feed.poll())
             self.playback.advance(seconds, len(self.feed.steps))
@@ -239,7 +241,8 @@ class Viewer:
             self.refused.emit(message.message)
         elif isinstance(message, c.Failed):
             self._set_phase("failed", message.message.splitlines()[0])
-            self.failed.emit(message.message)
+            self._look_back()
+            self.failed.emit(f"{message.message}\n{self._what_is_left()}")
 
     def _opened(self, opened: c.Opened) -> None:
         if not opened.live:
@@ -294,11 +297,24 @@ class Viewer:
         assert engine is not None
         engine.close(1.0)
         code = engine.exit_code
-        if self.run is not None and self.run.live and isinstance(self.feed, LiveFeed):
-            self.feed.release()
         how = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
         self._set_phase("crashed", f"the engine has ended ({how})")
-        self.failed.emit(f"The engine's process has ended ({how}). What was recorded is safe.")
+        if isinstance(self.feed, LiveFeed):
+            self.feed.release()
+        self._look_back()
+        self.failed.emit(f"The engine's process has ended ({how}). {self._what_is_left()}")
+
+    def _look_back(self) -> None:
+        """Nothing is left to follow: the last recorded frame is shown."""
+        if self.feed is not None and len(self.feed.steps):
+            self.playback.seek(len(self.feed.steps) - 1, len(self.feed.steps))
+
+    def _what_is_left(self) -> str:
+        """What can be done after an engine is lost."""
+        step = last_checkpoint(self.run.folder) if self.run is not None else None
+        if step is None:
+            return "The recorded frames can still be looked at; there is no checkpoint yet."
+        return f"The recorded frames can still be looked at; the last checkpoint is of step {step:,}."
 
     def _set_phase(self, phase: str, note: str = "") -> None:
         self.status.phase, self.status.note = phase, note
@@ -418,7 +434,10 @@ class Viewer:
         self._send(c.Undo())
 
     def select(self, particle: int | None, add: bool = False) -> None:
-        """One particle, one more, or none."""
+        """One particle, one more, or none; raises OptionError for one that is not there."""
+        if particle is not None and (self.run is None or not 0 <= particle < self.run.cast.n):
+            there = f"0 ... {self.run.cast.n - 1}" if self.run is not None else "nothing is open"
+            raise OptionError("no such particle", given=particle, allowed=there)
         if particle is None:
             chosen: tuple[int, ...] = ()
         elif add:
@@ -480,6 +499,12 @@ class Viewer:
     def _send(self, command: Any) -> None:
         if self.engine is not None and (self.run is not None and self.run.live):
             self.engine.send(command)
+
+
+def last_checkpoint(folder: Path | None) -> int | None:
+    """Step of the newest checkpoint of a run folder, None without one."""
+    names = [p.stem for p in (folder / "checkpoints").glob("step-*.safetensors")] if folder is not None else []
+    return max((int(name.removeprefix("step-")) for name in names), default=None)
 
 
 def _another(folder: Path | None) -> Path | None:

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QMenu,
     QScrollArea,
+    QSizePolicy,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -152,6 +153,9 @@ class PanelView(QWidget):
         column, row = QVBoxLayout(self), QHBoxLayout()
         column.setContentsMargins(6, 4, 6, 4)
         column.setSpacing(2)
+        for label in (self.title, self.legend):  # a narrow dock cuts words, not the plot
+            label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.plot.setMinimumWidth(0)
         row.addWidget(self.title, 1)
         row.addWidget(self.log)
         column.addLayout(row)

@@ -22,14 +22,18 @@ class DensityView(QWidget):
 
     Parameters
     ----------
-    positions : gives (n, 3) positions in the particle view.
+    positions : gives (n, 3) positions in the particle view. labels : names of its axes.
     """
 
     def __init__(
-        self, appearance: Appearance, positions: Callable[[], np.ndarray], parent: QWidget | None = None
+        self,
+        appearance: Appearance,
+        positions: Callable[[], np.ndarray],
+        labels: Callable[[], tuple[str, str, str]],
+        parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
-        self._appearance, self._positions = appearance, positions
+        self._appearance, self._positions, self._labels = appearance, positions, labels
         self._map = DensityMap()
         self._scene: DensityScene | None = None
         self.plane, self.log, self.smooth = QComboBox(), QCheckBox("log"), QCheckBox("smooth")
@@ -101,5 +105,7 @@ class DensityView(QWidget):
             return
         plane = self.plane.currentText().removeprefix("axes ")
         density = self._map.of(positions, plane, self._appearance)
+        across, up = (self._labels()[axis] for axis in PLANES[plane])
+        self.scene.label_axes(across, up)
         self.scene.show(density.counts, density.x_edges, density.y_edges, log=self._appearance.density_log)
         self.caption.setText(caption(positions, density))

@@ -103,10 +103,11 @@ class InspectorView(QWidget):
         column.setSpacing(4)
         chosen.addWidget(_heading("its curve"))
         chosen.addWidget(self.quantity, 1)
-        for item in (self.title, self.numbers, self.where, self.bars, self.near, self.neighbours):
+        for item in (self.title, self.numbers, self.where, self.bars):
             column.addWidget(item)
         column.addLayout(chosen)
-        column.addWidget(self.plot)
+        for item in (self.plot, self.near, self.neighbours):
+            column.addWidget(item)
         column.addStretch(1)
         area.setWidget(inner)
         area.setWidgetResizable(True)

@@ -52,7 +52,7 @@ class Legend(QWidget):
 
     def _paint_links(self, painter: QPainter) -> int:
         """What the colours of links mean; where that begins. Nothing in a narrow window."""
-        metrics, words = painter.fontMetrics(), (("link: weight pulled up", PULL), ("down", PUSH))
+        metrics, words = painter.fontMetrics(), (("link: weight pulled up", PULL), ("pulled down", PUSH))
         width = sum(metrics.horizontalAdvance(word) + 30 for word, _ in words)
         if self.width() < width + 330:
             return self.width()
@@ -64,6 +64,9 @@ class Legend(QWidget):
 
     def _bar(self, painter: QPainter, c: Colouring, right: int) -> None:
         x = self._text(painter, 8, c.quantity.label, TEXT) + 12
+        if _short(c.clim[0]) == _short(c.clim[1]):
+            self._text(painter, x, f"the same everywhere: {_short(c.clim[0])}", DIM)
+            return
         x = self._text(painter, x, _short(c.clim[0]), DIM) + 6
         colours = np.ascontiguousarray(lookup(c.map)[None])
         image = QImage(colours.data, 256, 1, 256 * 3, QImage.Format.Format_RGB888)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
@@ -18,6 +20,17 @@ CLICK = 4
 ANIMATION = 1 / 30
 # Of the way to where the whole cloud is seen, a frame: it is followed until a person zooms.
 FOLLOW = 0.1
+
+
+@dataclass(frozen=True)
+class Dragged:
+    """A particle that hangs on the mouse: where the mouse took it, in R^d and in the view."""
+
+    particle: int
+    x: int
+    y: int
+    q: np.ndarray
+    seen: np.ndarray
 
 
 class ParticlesView(QWidget):
@@ -37,8 +50,8 @@ class ParticlesView(QWidget):
         self.legend, self.said = Legend(), QLabel()
         self.fits = 0
         self._pressed: tuple[int, int] | None = None
-        self._dragging: int | None = None
-        self._animated, self._packets = 0.0, False
+        self._dragged: Dragged | None = None
+        self._animated, self._packets, self._said = 0.0, False, ""
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
@@ -86,18 +99,26 @@ class ParticlesView(QWidget):
         # The engine's next frame carries what was asked for a moment ago.
         if not (viewer.live and viewer.playback.follow and wanted.missing(content.frame)):
             self.legend.show_links(self.viewer.appearance.links and bool(self.stage.bundles))
+            self._note()
             self.legend.show_colouring(self.stage.draw(content, self.viewer.selected))
 
-    def animate(self, now: float) -> None:
-        """What moves although the frame stands: packets, a camera that turns."""
+    def animate(self, now: float, pace: float, signals: bool) -> None:
+        """What moves although the frame stands: packets while there are signals, a camera that turns.
+
+        Parameters
+        ----------
+        now : seconds. pace : of the refresh, 1 for as fast as is pleasant, more where drawing is dear.
+        """
         passed = now - self._animated
-        if passed < ANIMATION or not self.isVisible() or self.viewer.shown is None:
+        if passed < ANIMATION * pace or not self.isVisible() or self.viewer.shown is None:
             return
         self._animated = now
         if self.viewer.appearance.spin:
             self.stage.scene.turn(SPIN * min(passed, 0.1))
         self.stage.approach()
         on = self.viewer.appearance.packets and bool(self.stage.bundles)
+        if on and self._packets and not signals:
+            return
         if on or self._packets:
             self.stage.draw_packets(now)
         self._packets = on
@@ -109,7 +130,12 @@ class ParticlesView(QWidget):
 
     def say(self, text: str) -> None:
         """A short answer beside the legend."""
-        self.said.setText(text)
+        self._said = text
+        self._note()
+
+    def _note(self) -> None:
+        """The answer, or what is to be known of the view."""
+        self.said.setText(self._said or self.stage.view.note)
 
     def place_camera(self, state: object) -> None:
         """Where it stood; nothing for a state of another kind."""
@@ -131,36 +157,47 @@ class ParticlesView(QWidget):
         """A person has chosen what to look at."""
         self.stage.follow = 0.0
 
+    @property
+    def _may_drag(self) -> bool:
+        """Where an engine listens; an embedding has no way back to R^d."""
+        return self.viewer.live and self.viewer.shown is not None and not self.stage.view.embedded
+
     def _press(self, event) -> None:
         if event.button != 1:
             return
-        x, y = event.pos[:2]
-        self._pressed = (int(x), int(y))
+        x, y = (int(v) for v in event.pos[:2])
+        self._pressed = (x, y)
         hit = self.scene.pick(x, y)
-        if hit is not None and hit in self.viewer.selected and self.viewer.live:
-            self._dragging = hit
+        if hit is not None and hit in self.viewer.selected and self._may_drag:
+            assert self.viewer.shown is not None
+            q = self.viewer.shown.properties["position"][hit].copy()
+            self._dragged = Dragged(hit, x, y, q, self.positions[hit].copy())
             self.scene.camera_enabled(False)
             self.viewer.begin_gesture()
 
     def _moved(self, event) -> None:
         if self._pressed is not None and "Shift" in event.modifiers:
             self._stop_following()
-        if self._dragging is None or self._pressed is None or self.viewer.shown is None:
+        if self._dragged is not None:
+            self._drag_to(*(int(v) for v in event.pos[:2]))
+
+    def _drag_to(self, x: int, y: int) -> None:
+        """Always from where the drag began: the engine's own frames come in between."""
+        d = self._dragged
+        assert d is not None
+        delta = self.scene.unproject_delta(x - d.x, y - d.y, d.seen)
+        if self.viewer.shown is None or not np.any(delta):
             return
-        x, y = (int(v) for v in event.pos[:2])
-        delta = self.scene.unproject_delta(x - self._pressed[0], y - self._pressed[1], self.positions[self._dragging])
-        if not np.any(delta):
-            return
-        q = self.viewer.shown.properties["position"][self._dragging] + self.stage.view.back(delta)
-        self._pressed = (x, y)
-        self.viewer.move(self._dragging, q)
-        self.viewer.shown.properties["position"][self._dragging] = q
+        q = d.q + self.stage.view.back(delta)
+        self.viewer.move(d.particle, q)
+        self.viewer.shown.properties["position"][d.particle] = q
         self.dragged.emit()
 
     def _release(self, event) -> None:
         pressed, self._pressed = self._pressed, None
-        if self._dragging is not None:
-            self._dragging = None
+        if self._dragged is not None:
+            self._drag_to(*(int(v) for v in event.pos[:2]))
+            self._dragged = None
             self.scene.camera_enabled(True)
             self.drag_ended.emit()
             return

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QStyleOptionSlider,
     QToolButton,
     QToolTip,
+    QVBoxLayout,
     QWidget,
 )
 
@@ -235,14 +236,16 @@ class Timeline(QWidget):
         return button
 
     def _lay_out(self) -> None:
-        row = QHBoxLayout(self)
-        row.setContentsMargins(6, 3, 6, 3)
+        column, row = QVBoxLayout(self), QHBoxLayout()
+        column.setContentsMargins(6, 2, 6, 3)
+        column.setSpacing(0)
+        column.addWidget(self.slider)  # on a line of its own: a pixel for every frame, as far as there are pixels
+        column.addLayout(row)
         row.setSpacing(3)
         for key in ("reset", "back", "play", "forward", "loop"):
             row.addWidget(self.buttons[key])
         row.addWidget(self.speed)
-        row.addSpacing(4)
-        row.addWidget(self.slider, 1)
+        row.addStretch(1)
         row.addWidget(self.buttons["live"])
         row.addWidget(self.label)
         for key in ("branch", "screenshot", "movie"):

@@ -154,8 +154,8 @@ class ParticleScene:
         ----------
         part : of the way there, so that calling it frame by frame follows a cloud without a jerk.
         """
-        sample = np.asarray(positions)[:: 1 + len(positions) // _AT_MOST_FOR_BOUNDS]
-        sample = sample[np.isfinite(sample).all(axis=1)]
+        finite = np.asarray(positions)[np.isfinite(positions).all(axis=1)]
+        sample = finite[:: 1 + len(finite) // _AT_MOST_FOR_BOUNDS]
         if not len(sample):
             return
         centre = np.quantile(sample, [0.01, 0.99], axis=0).mean(axis=0)
