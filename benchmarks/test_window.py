@@ -200,7 +200,7 @@ def cloud(n):
 
 def shows(window, cast, frame):
     """Put a frame into a window without an engine."""
-    from dynsim_gui.models.viewer import Run
+    from dynsim_gui.models.run import Run
 
     viewer = window.viewer
     if viewer.run is None or viewer.run.cast is not cast:

@@ -349,7 +349,7 @@ class Session:
                 step=simulation.system.step,
                 total=simulation.total_steps,
                 rate=self._rate.of(now) if self._phase == "running" else 0.0,
-                scalars=rows[-1] if rows else {},
+                scalars=self._scalars(simulation),
                 history=_columns(rows),
                 events=events,
                 parameters=live_parameters(simulation),

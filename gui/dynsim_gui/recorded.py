@@ -15,7 +15,7 @@ from dynsim.trajectory.reader import Trajectory
 from dynsim_gui.models.appearance import Appearance
 from dynsim_gui.models.caption import Caption, caption, changes_until
 from dynsim_gui.models.colours import QUANTITIES, Scene
-from dynsim_gui.models.viewer import Run
+from dynsim_gui.models.run import Run
 
 MODEL = "model.safetensors"
 

@@ -22,7 +22,7 @@ from dynsim_gui.models import palette
 from dynsim_gui.models.appearance import Appearance
 from dynsim_gui.models.caption import caption, changes_until
 from dynsim_gui.models.history import FrameTable, History
-from dynsim_gui.models.viewer import Run
+from dynsim_gui.models.run import Run
 from dynsim_gui.recorded import Recorded
 from dynsim_gui.stamp import Lettering, save_png, with_line
 from dynsim_gui.visuals.particles import ParticleScene

@@ -29,7 +29,8 @@ from dynsim_gui.models.particles import (
     marker_shapes,
 )
 from dynsim_gui.models.playback import Playback
-from dynsim_gui.models.viewer import Run, Viewer
+from dynsim_gui.models.run import Run
+from dynsim_gui.models.viewer import Viewer
 
 QUICK = ("system.layers=['auto', 8, 'auto']", "system.copies=2", "record.every=5", "run.steps=60")
 STEPS = list(range(0, 61, 5))

@@ -44,7 +44,7 @@ class Appearance:
     point_size: float = 0.0
     density_log: bool = True
     density_smooth: float = 0.0
-    density_cell: float = 0.1
+    density_cell: float = 0.2
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
 

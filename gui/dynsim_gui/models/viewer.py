@@ -6,65 +6,23 @@ Nothing here waits: an engine works in a process of its own, and `poll` collects
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-from psygnal import Signal, SignalGroupDescriptor
+from psygnal import Signal
 
 from dynsim import commands as c
 from dynsim.engine import Callback, Engine
 from dynsim.errors import DynsimError, OptionError
 from dynsim.feed import Feed, FileFeed, LiveFeed, News, trajectory_of
-from dynsim.frame import Cast, Frame
+from dynsim.frame import Frame
 from dynsim_gui.models.appearance import Appearance
 from dynsim_gui.models.colours import QUANTITIES, Quantity, Scene
 from dynsim_gui.models.history import FrameTable, History
 from dynsim_gui.models.playback import Playback
-
-# Phases of an engine that is at work on something that cannot be steered.
-BUSY = ("starting", "building", "compiling", "evaluating")
-
-
-@dataclass
-class Status:
-    """The engine's state, always visible.
-
-    phase : "empty", "starting", "building", "compiling", "running", "paused", "done", "evaluating", "looking"
-    (a file), "failed" (by an error), "crashed" (its process has ended). until : the condition that will pause it.
-    """
-
-    phase: str = "empty"
-    step: int = 0
-    total: int = 0
-    rate: float = 0.0
-    note: str = ""
-    until: str = ""
-
-    events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
-
-
-@dataclass(frozen=True)
-class Run:
-    """What is open.
-
-    Attributes
-    ----------
-    title : its name. cast, scenario, classes, input_shape, high, links : as in `Opened`.
-    folder : of the run, or None. path : the folder or file that its frames are in. live : whether it can be stepped.
-    """
-
-    title: str
-    cast: Cast
-    scenario: str
-    folder: Path | None
-    live: bool
-    path: Path | None = None
-    classes: tuple = ()
-    input_shape: tuple[int, ...] = ()
-    high: float = 1.0
-    links: tuple[tuple[str, str, str, str], ...] = ()
+from dynsim_gui.models.run import BUSY, Run, Status, another_folder, last_checkpoint
 
 
 class Viewer:
@@ -388,7 +346,7 @@ class Viewer:
             plan = self._plan
             if not isinstance(plan, c.New | c.Text):
                 plan = c.Text(self.run.scenario, name=self.run.title, beside=self.run.folder)
-            self.open(replace(plan, folder=_another(plan.folder)))
+            self.open(replace(plan, folder=another_folder(plan.folder)))
         else:
             self.playback.playing = False
             self.seek(0)
@@ -499,22 +457,6 @@ class Viewer:
     def _send(self, command: Any) -> None:
         if self.engine is not None and (self.run is not None and self.run.live):
             self.engine.send(command)
-
-
-def last_checkpoint(folder: Path | None) -> int | None:
-    """Step of the newest checkpoint of a run folder, None without one."""
-    names = [p.stem for p in (folder / "checkpoints").glob("step-*.safetensors")] if folder is not None else []
-    return max((int(name.removeprefix("step-")) for name in names), default=None)
-
-
-def _another(folder: Path | None) -> Path | None:
-    """A folder beside one that was asked for, with a name that is free."""
-    if folder is None:
-        return None
-    k = 2
-    while (other := folder.with_name(f"{folder.name}-{k}")).exists():
-        k += 1
-    return other
 
 
 def attempt(act: Callable[[], None], say: Callable[[str], None]) -> None:

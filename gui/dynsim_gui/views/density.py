@@ -54,6 +54,7 @@ class DensityView(QWidget):
     def _lay_out(self) -> None:
         row = QHBoxLayout()
         row.setContentsMargins(8, 6, 8, 4)
+        row.setSpacing(8)
         label = QLabel("δ")
         for item in (self.plane, label, self.cell, self.log, self.smooth):
             row.addWidget(item)

@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QWidget
 
 from dynsim_gui.models.palette import ACCENT, CANVAS, DIM, ERROR, GOOD, RAISED, TEXT, WARN
-from dynsim_gui.models.viewer import Status
+from dynsim_gui.models.run import Status
 
 # Word and colour of every phase.
 PHASES = {
