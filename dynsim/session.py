@@ -190,6 +190,8 @@ class Session:
             self._replace(simulation, None, plan.path)
             return
         # What is open stays until the other has been opened, unless they share a folder.
+        if isinstance(plan, c.Resume | c.Branch):
+            RunFolder.open(plan.folder if isinstance(plan, c.Resume) else plan.source)  # or else nothing is left
         left = isinstance(plan, c.Resume | c.Branch) and self._recording is not None
         if left:
             self.leave()

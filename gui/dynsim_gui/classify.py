@@ -59,7 +59,7 @@ class Classify:
         run, visible = self._viewer.run, self._view.isVisible()
         has_classes = run is not None and bool(run.classes)
         tab = self._view.current_tab
-        self.evaluation.poll(now, has_classes and ((visible and tab != "boundary") or self._dragging))
+        self.evaluation.poll(now, has_classes and ((visible and tab != "boundary") or self._owed))
         self.boundary.poll(now, has_classes and visible and tab == "boundary" and run.input_shape == (2,))
         self.prediction.poll(now, has_classes and self._sample is not None)
         if visible and self._sample is not None:
@@ -84,7 +84,7 @@ class Classify:
         self._view.show_evaluation(answer)
         if self._owed:
             self._say_drag(answer)
-            self._owed = self._dragging
+            self._owed = self._dragging or not self.evaluation.current
 
     def _dragged(self) -> None:
         if not self._dragging:

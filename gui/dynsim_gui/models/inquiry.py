@@ -33,7 +33,7 @@ class Inquiry:
         self._pending = False
         self._epoch = 0
         self._next = 0.0
-        self._about: object = None
+        self._about: tuple[int, int, int] | None = None
 
     def again(self) -> None:
         """Ask even about what was asked about before; an answer that is on its way is old."""
@@ -46,13 +46,22 @@ class Inquiry:
         shown = self._viewer.shown
         if not wanted or self._pending or now < self._next or shown is None:
             return
-        # A touch changes the answer, though not the step.
-        about = (id(self._viewer.run), shown.step, len(self._viewer.logged))
+        about = self._now()
         question = self._question() if about != self._about else None
         if question is None:
             return
         self._about, self._pending, epoch = about, True, self._epoch
         self._viewer.ask(question, lambda value, error: self._answered(epoch, now, value, error))
+
+    @property
+    def current(self) -> bool:
+        """Whether the last question was put after the last touch."""
+        return self._about is not None and self._about[::2] == self._now()[::2]
+
+    def _now(self) -> tuple[int, int, int]:
+        """What is shown; a touch changes the answer, though not the step."""
+        shown = self._viewer.shown
+        return id(self._viewer.run), shown.step if shown is not None else -1, len(self._viewer.logged)
 
     def _answered(self, epoch: int, asked: float, value: Any, error: str) -> None:
         if epoch != self._epoch:

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QSlider, Q
 
 from dynsim_gui.models.appearance import Appearance
 from dynsim_gui.models.density import PLANES, DensityMap, caption
+from dynsim_gui.views.widgets import on_its_own
 from dynsim_gui.visuals.density import DensityScene
 
 # delta in standard deviations at the ends of the slider.
@@ -90,7 +91,7 @@ class DensityView(QWidget):
         """Made when it is first seen: its axes and letters take half a second of a window's start."""
         if self._scene is None:
             self._scene = DensityScene()
-            self._column.insertWidget(1, self._scene.canvas.native, 1)
+            self._column.insertWidget(1, on_its_own(self._scene.canvas.native), 1)
         return self._scene
 
     def showEvent(self, event: QShowEvent) -> None:

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 from dynsim_gui.models.colours import QUANTITIES
 from dynsim_gui.models.viewer import Viewer
 from dynsim_gui.views.legend import Legend
+from dynsim_gui.views.widgets import on_its_own
 from dynsim_gui.visuals.particles import ParticleScene
 from dynsim_gui.visuals.stage import SPIN, Stage
 
@@ -55,7 +56,7 @@ class ParticlesView(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
-        column.addWidget(self.scene.canvas.native, 1)
+        column.addWidget(on_its_own(self.scene.canvas.native), 1)
         foot = QHBoxLayout()
         foot.setContentsMargins(0, 0, 8, 0)
         foot.addWidget(self.legend, 1)
