@@ -70,9 +70,10 @@ Plan = New | Text | Resume | Branch | Look
 
 @dataclass(frozen=True)
 class Open:
-    """Leave what is open (saved and closed properly) and open another."""
+    """Leave what is open (saved and closed properly) and open another; `play` sets it going at once."""
 
     plan: Plan
+    play: bool = False
 
 
 @dataclass(frozen=True)

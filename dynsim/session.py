@@ -203,6 +203,8 @@ class Session:
             self._fail(error)
             return
         self._replace(recording.simulation, recording, None)
+        if command.play:
+            self._play(c.Play())
 
     def _replace(self, simulation: Simulation, recording: Recording | None, looked_at: Path | None) -> None:
         self.leave()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dynsim_gui.models.colours import QUANTITIES
+from dynsim_gui.models.curves import PANELS
 from dynsim_gui.models.inspector import NUMBERS, describe
 from dynsim_gui.models.parameters import scenario_values
 
@@ -36,6 +37,14 @@ class Watching:
         window.parameters.kick_requested.connect(viewer.kick)
         self._asked_key, self._traced = "", ""
         self._phase_changed()
+        window.curves.panels_changed.connect(self._panels_chosen)
+        self._panels_chosen()
+
+    def _panels_chosen(self) -> None:
+        """The engine's frames must carry what histograms are drawn of."""
+        chosen = self._window.curves.chosen()
+        self._viewer.watched_too = frozenset(p.per_particle for p in PANELS if p.title in chosen and p.per_particle)
+        self._viewer.watch()
 
     def _count(self) -> None:
         self._news += 1

@@ -59,7 +59,6 @@ class Viewer:
         self.logged: list[tuple[int, str, str]] = []
         self.parameters: dict[str, Any] = {}
         self.selected: tuple[int, ...] = ()
-        self.play_when_open = False
         self.watched_too: frozenset[str] = frozenset()
         self._newest: Frame | None = None
         self._shown_index = -1
@@ -80,9 +79,12 @@ class Viewer:
             # A file that is read cannot be opened for writing; what is on the screen stays there.
             self.feed.close()
             self.feed = None
-        self._plan, self.play_when_open = plan, play
+        self._plan = plan
         self._set_phase("starting" if self.engine is None else "building")
-        self._ensure_engine().send(c.Open(plan))
+        engine = self._ensure_engine()
+        engine.send(c.Speed(self.playback.speed))
+        engine.send(c.Watch(self._needed()))
+        engine.send(c.Open(plan, play))
 
     def look(self, path: Path) -> None:
         """Replay a run folder or trajectory, finished or still being written.
@@ -229,11 +231,8 @@ class Viewer:
             links=opened.links,
         )
         self._take_up(run, LiveFeed(opened))
-        self._send(c.Speed(self.playback.speed))
         self.watch()
         self._set_phase("paused")
-        if self.play_when_open:
-            self._send(c.Play())
 
     def _reported(self, report: c.Report) -> None:
         if report.phase in BUSY:
@@ -410,10 +409,13 @@ class Viewer:
 
     def watch(self) -> None:
         """Tell the engine what its frames must carry for what is shown."""
+        self._send(c.Watch(self._needed()))
+
+    def _needed(self) -> tuple[str, ...]:
         needed = set(QUANTITIES[self.appearance.colour_by].needs) | self.watched_too
         if self.selected:
             needed |= {"velocity", "force", "lagrangian", "lambda", "signal", "emitted"}
-        self._send(c.Watch(tuple(sorted(needed))))
+        return tuple(sorted(needed))
 
     def ask(self, question: c.Question, answered: Callback) -> None:
         """Put a question about what is shown."""

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
 
 from dynsim_gui.models.appearance import Appearance
@@ -88,16 +87,12 @@ class DensityView(QWidget):
 
     @property
     def scene(self) -> DensityScene:
-        """Made when it is first seen: its axes and letters take half a second of a window's start."""
+        """Made when it is first drawn: its axes and letters take half a second of a window's start. (Not when it is
+        first shown: Qt shows a dock behind others for a moment.)"""
         if self._scene is None:
             self._scene = DensityScene()
             self._column.insertWidget(1, on_its_own(self._scene.canvas.native), 1)
         return self._scene
-
-    def showEvent(self, event: QShowEvent) -> None:
-        """Nothing is drawn before."""
-        _ = self.scene
-        super().showEvent(event)
 
     def draw(self) -> None:
         """The particles as they are."""
