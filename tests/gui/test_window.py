@@ -697,7 +697,7 @@ def test_a_branch_goes_on_where_it_was_looked_at(desk, finished, home):
     desk.viewer.frame_changed.connect(lambda: starts.append((desk.viewer.run.live, desk.step)))
     desk.press("B")
     desk.until(lambda: desk.viewer.live and desk.viewer.status.phase == "running", "the branch")
-    desk.until(lambda: any(live for live, _, _ in starts), "a frame of the branch")
+    desk.until(lambda: any(live for live, _ in starts), "a frame of the branch")
     step = next(s for live, s in starts if live)
     assert 30 <= step < 40  # it plays at once, a step a second
     folder = desk.viewer.run.folder
