@@ -32,7 +32,7 @@ class Drawn:
 
     def due(self, now: float, pace: float) -> bool:
         """Visible, not drawn too recently, and something has changed."""
-        if now - self.last < self.seconds * pace or not self.widget.isVisible():
+        if now - self.last < self.seconds * pace or self.widget.visibleRegion().isEmpty():
             return False
         return self.seen is None or self.version() != self.seen
 
