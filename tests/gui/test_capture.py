@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import imageio
@@ -406,7 +407,9 @@ def test_a_movie_that_is_ended_removes_what_it_began(run, tmp_path):
     with subprocess.Popen(list(map(str, start)), stderr=subprocess.PIPE, text=True) as process:
         while "picture" not in process.stderr.readline().split()[:1]:
             assert process.poll() is None
-        assert any(p.name.endswith(".part.mp4") for p in tmp_path.iterdir())
+        while not any(p.name.endswith(".part.mp4") for p in tmp_path.iterdir()):  # ffmpeg makes it in its own time
+            assert process.poll() is None
+            time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
         assert "no movie was written" in process.stderr.read()
     assert process.returncode == 130
