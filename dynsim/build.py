@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,23 @@ from dynsim.datafiles import read_matrix
 from dynsim.dynamics.damping import DampingLaw, Friction, LagrangianDamping, SignalDamping, friction_rate
 from dynsim.dynamics.speed_limit import SpeedLimit
 from dynsim.errors import DataError, ResourceError, unknown
+from dynsim.fields.network import largest_value
 from dynsim.scenario import InitialSection, Scenario
 from dynsim.system.graph import Graph, Groups, Link, Subsystem
 from dynsim.system.initialise import default_copies, random
+from dynsim.system.layers import Network, network_of
+from dynsim.system.layout import Defaults, lay_out
+
+
+def build_network(scenario: Scenario, shape: tuple[int, ...], classes: int) -> tuple[Graph, Network]:
+    """What exists, and how signals run through it, for samples of a shape and so many classes."""
+    s = scenario.system
+    if s.network:
+        copies = 2 if s.copies == "auto" else int(s.copies)
+        return lay_out(s.network, shape, Defaults(copies, s.dim, s.metric, s.p, s.eps, classes))
+    ends = {0: math.prod(shape), len(s.layers) - 1: classes}
+    graph = build_graph(scenario, [ends[k] if n == "auto" else int(n) for k, n in enumerate(s.layers)])
+    return graph, network_of(graph)
 
 
 def build_graph(scenario: Scenario, layers: list[int]) -> Graph:
@@ -70,13 +85,14 @@ def target_matrix(scenario: Scenario, graph: Graph) -> np.ndarray:
 
 def given_groups(scenario: Scenario, graph: Graph) -> Groups:
     """The groups that `system.initial` prescribes."""
-    initial, copies, dim = scenario.system.initial, graph.copies, graph.dim
+    initial, dim = scenario.system.initial, graph.dim
     given: Groups = {}
     _check_names(graph, initial)
     for name, value in initial.positions.items():
-        size = graph.by_name[name].size
-        given[f"q:{name}"] = given_array(value, np.empty((copies, size, dim)), f"system.initial.positions.{name}")
+        shape = graph.copies_of(name), graph.by_name[name].size, dim
+        given[f"q:{name}"] = given_array(value, np.empty(shape), f"system.initial.positions.{name}")
     for name, value in initial.mu.items():
+        copies = graph.copies_of(name.partition(">")[0])
         given[f"mu:{name}"] = given_array(value, np.empty(copies), f"system.initial.mu.{name}")[:, None]
     for name, gain in initial.gain.items():
         given[f"gain:{name}"] = np.full((1, 1), gain)
@@ -105,20 +121,19 @@ def given_array(value: Any, like: np.ndarray, where: str) -> np.ndarray:
     return a
 
 
-def memory_estimate(scenario: Scenario, layers: list[int], batch: int) -> int:
+def memory_estimate(scenario: Scenario, graph: Graph, network: Network | None, batch: int) -> int:
     """Bytes that a run with this batch needs at most, beside its dataset."""
     size = np.dtype(scenario.run.dtype).itemsize
-    graph = build_graph(scenario, layers)
-    coordinates = graph.copies * graph.size * graph.dim
+    coordinates = graph.particles * graph.dim
     pairs = sum(m * n for m, n in map(graph.shape, graph.links))
-    signals = batch * graph.size
+    signals = batch * (graph.size if network is None else sum(largest_value(network, n) for n in network.nodes))
     # coordinates: x, v, force, their successors, memory of law and integrator; pairs: W, F and a transposed copy
     return size * (12 * coordinates + 4 * pairs + 8 * signals)
 
 
-def check_memory(scenario: Scenario, layers: list[int], batch: int) -> None:
+def check_memory(scenario: Scenario, graph: Graph, network: Network | None, batch: int) -> None:
     """Raises ResourceError with the estimate if the scenario cannot fit into this machine's free memory."""
-    need, free = memory_estimate(scenario, layers, batch), psutil.virtual_memory().available
+    need, free = memory_estimate(scenario, graph, network, batch), psutil.virtual_memory().available
     if need > free:
         raise ResourceError(
             "the scenario does not fit into memory",

@@ -74,6 +74,7 @@ def load(path: Path, simulation: Simulation) -> float:
             hint="take the folder that it came from",
         )
     simulation.system = _system(simulation.system, arrays, notes)
+    simulation.equip()
     simulation.response, simulation.last_row = None, {}
     simulation.total_steps = notes["total_steps"]
     simulation.validation_accuracy = notes["validation_accuracy"]

@@ -39,7 +39,8 @@ class Response:
     ----------
     loss : the energy E (dimensionless).
     stress : link name -> F = -dE/dW.
-    on_bias : subsystem name -> (N,), -dE/dbias.
+    on_groups : group -> -dE/d(group), of biases and normalisations.
+    statistics : group -> its new value: running means and variances.
     received : subsystem name -> (N,), root mean square of the received signal (of its input for an input).
     emitted : subsystem name -> (N,), root mean square of the emitted signal.
     accuracy : fraction of the batch classified rightly, None where nothing is classified.
@@ -47,7 +48,8 @@ class Response:
 
     loss: float
     stress: dict[str, Stress]
-    on_bias: dict[str, np.ndarray] = field(default_factory=dict)
+    on_groups: Groups = field(default_factory=dict)
+    statistics: Groups = field(default_factory=dict)
     received: dict[str, np.ndarray] = field(default_factory=dict)
     emitted: dict[str, np.ndarray] = field(default_factory=dict)
     accuracy: float | None = None
@@ -55,7 +57,7 @@ class Response:
 
 def link_forces(kernels, system: System, link: Link, stress: Stress) -> Groups:
     """What one link does to its groups."""
-    if not link.kind.particles:
+    if f"weight:{link.name}" in system.x:
         return {f"weight:{link.name}": stress.dense(kernels)[..., None]}
     arguments = system.link_arguments(link)
     if link.kind.low_rank and stress.matrix is None:
@@ -85,12 +87,12 @@ def forces(kernels, system: System, response: Response, confinement: float = 0.0
     """
     total: Groups = {}
     for link in system.graph.links:
+        if link.name not in response.stress:
+            continue
         for key, part in link_forces(kernels, system, link, response.stress[link.name]).items():
             if key in system.v:
                 total[key] = total[key] + part if key in total else part
-    for name, part in response.on_bias.items():
-        if f"bias:{name}" in system.v:
-            total[f"bias:{name}"] = part[:, None]
+    total |= {key: part for key, part in response.on_groups.items() if key in system.v}
     if confinement:
         for key in total:
             if key.startswith("q:"):

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from dynsim.build import build_law, build_limit
 from dynsim.dynamics.damping import DampingLaw
 from dynsim.dynamics.divergence import RUNAWAY
 from dynsim.dynamics.integrators import Motion
@@ -28,12 +27,12 @@ from dynsim.dynamics.speed_limit import SpeedLimit
 from dynsim.errors import FileFormatError, OptionError, ShapeError, unknown
 from dynsim.fields.base import Field
 from dynsim.fields.data import LearningData
-from dynsim.forces import Response
 from dynsim.scenario import Scenario
 from dynsim.stacking import place
 from dynsim.start import build_field, check_batch
 from dynsim.system.graph import Graph, Groups, System
 from dynsim.system.initialise import random
+from dynsim.system.layers import Network
 
 LIVE_PARAMETERS = {
     "dynamics.dt": "step in units of the particles' own time",
@@ -65,6 +64,7 @@ class Interventions(ABC):
     scenario: Scenario
     data: LearningData | None
     graph: Graph
+    network: Network | None
     field: Field
     system: System
     law: DampingLaw
@@ -80,7 +80,7 @@ class Interventions(ABC):
     last_row: dict[str, float]
 
     @abstractmethod
-    def push(self, system: System, step: int) -> tuple[Groups, Response]: ...
+    def equip(self) -> None: ...
 
     def set_parameter(self, key: str, value: Any) -> None:
         """Change one of LIVE_PARAMETERS from the next step on.
@@ -92,6 +92,8 @@ class Interventions(ABC):
             raise unknown("live parameter", key, tuple(LIVE_PARAMETERS))
         if key == "field.batch" and self.scenario.field.kind == "target":
             raise OptionError("a target field has no batches", where=key, given=value)
+        if key == "field.batch" and self.scenario.recipe.name != "direct":
+            raise OptionError("the phases of a recipe are counted in batches", where=key, given=value)
         settings = {key: value}
         if key == "dynamics.law" and value != self.scenario.dynamics.law:
             settings |= {"dynamics.friction": None, "dynamics.order": None}
@@ -102,11 +104,10 @@ class Interventions(ABC):
         """Change settings by dotted keys and rebuild what depends on them, without a word in the log."""
         before, scenario = self.scenario, self.scenario.changed(**settings)
         if scenario.field.batch != before.field.batch:
-            check_batch(scenario, self.graph, self.data)
-            self.field = build_field(scenario, self.graph, self.data)
+            check_batch(scenario, self.graph, self.network, self.data)
+            self.field = build_field(scenario, self.graph, self.network, self.data)
         self.scenario = scenario
-        self.law, self.limit = build_law(scenario), build_limit(scenario)
-        self.motion = Motion(self.push, self.law, self.limit, scenario.dynamics.dt)
+        self.equip()
         if scenario.dynamics.law != before.dynamics.law:
             kept = _without(self.system.memory, "potential:", "lagrangian:", "softening:", "lambda:")
             self.system = self.system.replace(memory=kept | self.law.start(self.system, scenario.run.seed))

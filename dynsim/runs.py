@@ -45,6 +45,8 @@ def smoke(scenario: Scenario) -> Scenario:
     }
     if scenario.field.dataset in ("mnist", "fashion-mnist"):
         cap["field.samples"] = min(scenario.field.samples or 2000, 2000)
+    if scenario.recipe.name != "direct":
+        cap |= {"recipe.epochs": min(scenario.recipe.epochs, 1), "recipe.fit_steps": 20}
     return scenario.changed(**cap)
 
 
@@ -91,6 +93,7 @@ def reopen(path: str | Path, settings: Iterable[str] = (), progress: Teller | No
     return _reopened(folder, settings, *_restored(folder, settings, progress or Progress(quiet=True)))
 
 
+PHASES = {"weights": "training on weights", "fit": "fitting the particles", "coordinates": "simulating"}
 # What may differ when a run goes on: its length, and how it is watched.
 CHANGEABLE = ("run.epochs", "run.steps", "run.stop", "run.checkpoint", "run.device", "run.twin", "record.every")
 
@@ -265,9 +268,8 @@ def _prepare(scenario: Scenario, progress: Teller) -> Simulation:
 
 def _drive(recording: Recording, progress: Teller) -> RunFolder:
     """From where a recording is to its end."""
-    simulation, folder = recording.simulation, recording.folder
+    folder = recording.folder
     with recording:
-        progress.phase("simulating", simulation.total_steps, simulation.system.step)
         try:
             with _stop_requested() as stop:
                 _simulate(recording, progress, stop)
@@ -280,11 +282,16 @@ def _drive(recording: Recording, progress: Teller) -> RunFolder:
 
 def _simulate(recording: Recording, progress: Teller, stop: list[int]) -> None:
     """The loop; `stop` fills when a signal asks to end."""
-    simulation = recording.simulation
+    simulation, phase = recording.simulation, None
     while not simulation.done:
+        if phase != simulation.phase:
+            phase = simulation.phase
+            last = phase.start + phase.steps == simulation.planned
+            end = simulation.total_steps if last else phase.start + phase.steps
+            progress.phase(PHASES[phase.kind], end, simulation.system.step)
         frame = recording.step()
         scalars = frame.scalars if frame is not None else simulation.last_row
-        progress.update(simulation.system.step, simulation.total_steps, scalars)
+        progress.update(simulation.system.step, end, scalars)
         if stop:
             recording.save()
             raise Interrupted(stop[0], recording.folder.path)

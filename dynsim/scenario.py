@@ -21,17 +21,19 @@ from dynsim import datasets
 from dynsim.dynamics.damping import LAWS
 from dynsim.dynamics.integrators import INTEGRATORS
 from dynsim.errors import ScenarioError, ShapeError, did_you_mean
-from dynsim.fields.network import LOSSES
+from dynsim.fields.losses import LOSSES
 from dynsim.kernels.load import DEVICES
 from dynsim.observables import named
 from dynsim.shipped import scenario_folder
 from dynsim.signals import ACTIVATIONS
 from dynsim.system.graph import Graph, Link, Subsystem
+from dynsim.system.layers import Layers
 from dynsim.system.metric import METRICS
 from dynsim.validation import apply_setting, explain_all, fail, one_of, set_key
 
 # What a scenario can ask for; free weights are only the twin's.
 PATH_INTEGRALS = tuple(name for name, m in METRICS.items() if m.particles)
+TRAINED = ("q", "mu", "gain", "eps", "bias", "weight", "scale", "shift")
 # The dataset of a program that hands its arrays over.
 IN_MEMORY = "memory"
 
@@ -65,7 +67,10 @@ class SystemSection(Section):
     """What exists: subsystems of sub-models, joined by links."""
 
     layers: list[Count | Literal["auto"]] = Field(
-        ..., min_length=2, description='sub-models per subsystem; "auto" at the ends takes them from the data'
+        [], description='sub-models per subsystem; "auto" at the ends takes them from the data (or give network)'
+    )
+    network: list[Annotated[Layers, Field(discriminator="op")]] = Field(
+        [], description='layers in a row, { op = "conv", channels = 6, kernel = 5 } and so on (docs/networks.md)'
     )
     links: list[tuple[int, int]] | None = Field(
         None, description="pairs of subsystem numbers, source first; by default each layer feeds the next"
@@ -79,13 +84,15 @@ class SystemSection(Section):
     eps: NotNegative = Field(1e-3, description="softening of l2, plummer and reciprocal")
     activation: Annotated[str, one_of(ACTIVATIONS)] = Field("relu", description="of the hidden subsystems")
     bias: bool = Field(True, description="a bias per receiving sub-model (networks only)")
-    trained: list[Annotated[str, one_of(("q", "mu", "gain", "eps", "bias", "weight"))]] = Field(
-        ["q", "mu", "gain", "eps", "bias", "weight"], description="kinds of groups that move"
-    )
+    trained: list[Annotated[str, one_of(TRAINED)]] = Field(list(TRAINED), description="kinds of groups that move")
     initial: InitialSection = InitialSection()
 
     @model_validator(mode="after")
     def _check(self) -> SystemSection:
+        if bool(self.layers) == bool(self.network):
+            fail("give either layers or network", ("layers",), f"layers={self.layers}, network={self.network}")
+        if len(self.layers) == 1:
+            fail("there are at least two layers", ("layers",), self.layers)
         if "auto" in self.layers[1:-1]:
             fail("only the first and the last layer can be auto", ("layers",), self.layers)
         if self.metric == "reciprocal" and self.eps == 0:
@@ -94,6 +101,10 @@ class SystemSection(Section):
             if not all(0 <= k < len(self.layers) for k in pair):
                 fail("a link names a layer that is not there", ("links",), pair, f"0 ... {len(self.layers) - 1}")
         _check_graph(len(self.layers), self.links or [])
+        for k, layer in enumerate(self.network):
+            metric = getattr(layer, "metric", None)
+            if metric is not None and metric not in METRICS:
+                fail("unknown metric", ("network", str(k), "metric"), metric, ", ".join(METRICS))
         return self
 
 
@@ -107,6 +118,10 @@ class FieldSection(Section):
         0.0, description="fraction split off the training part; nothing is ever chosen on test data"
     )
     centre: bool = Field(True, description="inputs minus their mean, divided by their standard deviation")
+    per_feature: bool = Field(True, description="a mean for every input; false: one for all, as images need")
+    augment: Annotated[int, Field(ge=0, le=16)] = Field(
+        0, description="training images are shifted by up to so many pixels, anew at every step"
+    )
     batch: Count = Field(128, description="samples per step")
     loss: Annotated[str, one_of(LOSSES)] = Field("cross-entropy", description="what the network minimises")
     target: str | Nested | None = Field(
@@ -146,11 +161,16 @@ class DynamicsSection(Section):
     warmup: Annotated[float, Field(ge=0, le=1)] = Field(0.05, description="fraction of the run in which eta grows")
     coefficients: Positive = Field(0.005, description="longest relative move of mu, gain and eps per step")
     confinement: NotNegative = Field(0.0, description="k of the well k |q|^2 / 2")
+    plain_rate: Positive | None = Field(
+        None, description="what is no particle (weights, biases, norms) moves by Adam at this rate; default: mass 1"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> DynamicsSection:
         if self.law == "lagrangian" and self.friction is not None:
             fail("the lagrangian law has no friction beside it", ("friction",), self.friction)
+        if self.integrator == "leapfrog" and self.plain_rate is not None:
+            fail("leapfrog asks the field twice a step and has no Adam beside it", ("plain_rate",), self.plain_rate)
         return self
 
     @property
@@ -165,6 +185,18 @@ class StopSection(Section):
     stress: Positive | None = Field(None, description="mean stress against the path integrals (Sec. 4.1: 1e-3)")
     accuracy: Annotated[float, Field(gt=0, le=1)] | None = Field(None, description="on the validation part")
     time: Positive | None = Field(None, description="seconds of wall-clock time")
+
+
+class RecipeSection(Section):
+    """How a network becomes particles, Alg. 1 (docs/networks.md)."""
+
+    name: Annotated[str, one_of(("direct", "alternate", "finetune"))] = Field(
+        "direct", description="coordinates from scratch; rounds of weights and fit; weights, fit, then coordinates"
+    )
+    epochs: Annotated[int, Field(ge=0, le=10**6)] = Field(8, description="on weights before the fit (finetune)")
+    rate: Positive = Field(0.003, description="Adam's on weights")
+    fit_steps: Count = Field(1500, description="steps of a fit of the coordinates to the weights")
+    fit_rate: Positive = Field(0.01, description="Adam's in a fit")
 
 
 class RunSection(Section):
@@ -222,12 +254,19 @@ class Scenario(Section):
     field: FieldSection
     dynamics: DynamicsSection = DynamicsSection()
     run: RunSection
+    recipe: RecipeSection = RecipeSection()
     record: RecordSection = RecordSection()
     _about: str = PrivateAttr("")
     _folder: Path | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _check(self) -> Scenario:
+        if self.field.kind == "target" and self.recipe.name != "direct":
+            fail("a target field has no recipe", ("recipe", "name"), self.recipe.name, "direct")
+        if self.recipe.name != "direct" and self.dynamics.integrator == "leapfrog":
+            fail("leapfrog has no recipe", ("recipe", "name"), self.recipe.name, "direct, or another integrator")
+        if self.field.augment and self.field.centre and self.field.per_feature:
+            fail("images that are shifted have one mean", ("field", "per_feature"), True, "false")
         if self.field.kind == "target" and len(self.system.layers) != 2:
             fail("a target field has exactly two layers", ("system", "layers"), self.system.layers)
         if self.field.kind == "target" and "auto" in self.system.layers:

@@ -71,8 +71,8 @@ class Weights:
 
 
 def link_weights(kernels, system: System, link: Link) -> Weights:
-    """The weights of a link at the system's positions."""
-    if not link.kind.particles:
+    """The weights of a link: its own matrix where it has one, else path integrals at the system's positions."""
+    if f"weight:{link.name}" in system.x:
         return Weights(kernels.matmul, w=system.x[f"weight:{link.name}"][..., 0])
     arguments = system.link_arguments(link)
     if link.kind.low_rank:

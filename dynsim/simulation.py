@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 
 from dynsim import datasets
-from dynsim.build import build_graph, build_law, build_limit, check_memory
+from dynsim.build import build_graph, build_law, check_memory
 from dynsim.dynamics.divergence import check_finite
-from dynsim.dynamics.integrators import Motion, integrator
+from dynsim.dynamics.integrators import Motion
 from dynsim.errors import DataError, unknown
 from dynsim.fields.data import LearningData
-from dynsim.fields.network import loss_and_feedback, predict_logits
+from dynsim.fields.losses import loss_and_feedback
+from dynsim.fields.network import predict_logits
+from dynsim.fields.target import TrainedWeightsField
 from dynsim.forces import Response, forces
 from dynsim.frame import Cast, Frame
 from dynsim.interventions import LIVE_PARAMETERS, Event, Interventions
@@ -29,10 +31,11 @@ from dynsim.kernels.load import load
 from dynsim.observables import Snapshot, find, measure, named
 from dynsim.observables.learning import relative_stress
 from dynsim.observables.projection import axes_projection, pca_projection
+from dynsim.recipes import Phase, enter, equipment, kind_of, phases
 from dynsim.scenario import Scenario
 from dynsim.signals import all_weights
 from dynsim.stacking import cast_of, coefficients, stacked, unstacked
-from dynsim.start import build_field, check_batch, initial_system, layer_sizes, learning_data
+from dynsim.start import build_field, check_batch, initial_system, learning_data, weight_scale, what_exists
 from dynsim.system.graph import Groups, System
 
 __all__ = ["LIVE_PARAMETERS", "Evaluation", "Simulation"]
@@ -55,6 +58,7 @@ class Simulation(Interventions):
     scenario : what to simulate.
     dataset : used instead of the scenario's (for data in memory).
     data : the same, split and scaled already.
+    weights : trained groups (weight:LINK, bias:NODE, ...) that a recipe's first phase takes instead of drawn ones.
 
     Raises
     ------
@@ -68,22 +72,21 @@ class Simulation(Interventions):
         *,
         dataset: datasets.Dataset | None = None,
         data: LearningData | None = None,
+        weights: Groups | None = None,
     ) -> None:
         self.scenario = scenario
         self.kernels = load(scenario.run.device)
-        if "auto" not in scenario.system.layers:
-            check_memory(scenario, [n for n in scenario.system.layers if n != "auto"], batch=1)
+        sizes = [n for n in scenario.system.layers if n != "auto"]
+        if sizes and len(sizes) == len(scenario.system.layers):
+            check_memory(scenario, build_graph(scenario, sizes), None, batch=1)
         self.data = data if data is not None else learning_data(scenario, dataset)
-        self.graph = build_graph(scenario, layer_sizes(scenario, self.data))
-        check_batch(scenario, self.graph, self.data)
-        self.field = build_field(scenario, self.graph, self.data)
+        self.graph, self.network = what_exists(scenario, self.data)
+        check_batch(scenario, self.graph, self.network, self.data)
+        self.field = build_field(scenario, self.graph, self.network, self.data)
         self.planned = self.total_steps = self.planned_steps(scenario)
-        self.law = build_law(scenario)
-        self.integrator = integrator(scenario.dynamics.integrator)
-        self.limit = build_limit(scenario)
-        self.motion = Motion(self.push, self.law, self.limit, scenario.dynamics.dt)
-        system = initial_system(scenario, self.graph, self.field, self.kernels).replace(event_span=self.planned)
-        self.system = system.replace(memory=self.law.start(system, scenario.run.seed))
+        self.system = initial_system(scenario, self.graph, self.network, self.field, self.kernels)
+        self.equip()
+        self._enter(weights)
         self.projection = self._projection()
         self.observables = self._observable_names()
         self.response: Response | None = None
@@ -109,13 +112,46 @@ class Simulation(Interventions):
         meaningless = () if self.data is not None else ("accuracy", "dead")
         return tuple(n for n in self.scenario.record.observables if n not in meaningless)
 
+    # Phases --------------------------------------------------------------------------------------------------
+
+    @property
+    def phase(self) -> Phase:
+        """The part of its recipe in which the run is."""
+        parts = phases(self.scenario, self.field.steps_per_epoch)
+        return next((p for p in parts if self.system.step < p.start + p.steps), parts[-1])
+
+    def equip(self) -> None:
+        """Take the integrator, the law, the limit and the field of the present phase."""
+        phase = self.phase
+        self.law = build_law(self.scenario)
+        self.integrator, self.limit, dt = equipment(self.scenario, phase)
+        self.motion = Motion(self.push, self.law, self.limit, dt)
+        self.pushing = TrainedWeightsField() if phase.kind == "fit" else self.field
+
+    def _enter(self, weights: Groups | None = None) -> None:
+        """Begin the present phase."""
+        std = weight_scale(self.graph, self.network, self.field)
+        scenario, phase = self.scenario, self.phase
+        self.system = self.system.replace(event_step=self.system.step, event_span=phase.steps)
+        if scenario.recipe.name != "direct":
+            self.system = enter(self.system, phase, scenario, self.kernels, std, weights)
+            self.equip()
+        if phase.kind == "coordinates":
+            start = self.law.start(self.system, scenario.run.seed)
+            self.system = self.system.replace(memory=self.system.memory | start)
+
+    def _enter_if_due(self) -> None:
+        """A state is in the phase of its step; one at the end of a run that was made longer is not yet."""
+        if self.scenario.recipe.name != "direct" and kind_of(self.system) != self.phase.kind:
+            self._enter()
+
     # Stepping ------------------------------------------------------------------------------------------------
 
     def push(self, system: System, step: int) -> tuple[Groups, Response]:
         """Force on every moving group, and the field's response, for the batch of a step."""
         with np.errstate(over="ignore", invalid="ignore"):
             weights = all_weights(self.kernels, system)
-            response = self.field.respond(system, weights, step)
+            response = self.pushing.respond(system, weights, self.phase.batch(step))
             force = forces(self.kernels, system, response, self.scenario.dynamics.confinement)
         return {k: force[k] for k in system.v}, response
 
@@ -123,13 +159,15 @@ class Simulation(Interventions):
         """One step of the integrator; raises DivergenceError where it blows up, the state before it kept."""
         if self._started is None:
             self._started = perf_counter()
+        self._enter_if_due()
         with np.errstate(over="ignore", invalid="ignore"):
             system, response = self.integrator.step(self.system, self.motion)
         check_finite(system, response)
-        self.system, self.response = system, response
+        self.system, self.response = system.replace(x=system.x | response.statistics), response
         row = {"step": float(system.step), "time": system.time}
         self.last_row = row | measure(self.observables, "step", self.snapshot())
         self.pending.append(self.last_row)
+        self._enter_if_due()
         self._check_stop()
 
     def _check_stop(self) -> None:
@@ -150,17 +188,18 @@ class Simulation(Interventions):
     def resolved(self) -> Scenario:
         """The scenario with what was found out filled in: sizes, copies, order of the law, friction."""
         settings: dict[str, Any] = {
-            "system.layers": [s.size for s in self.graph.subsystems],
             "system.copies": self.graph.copies,
             "dynamics.order": self.law.order,
         }
+        if self.scenario.system.layers:
+            settings["system.layers"] = [s.size for s in self.graph.subsystems]
         if self.scenario.dynamics.law != "lagrangian":
             settings["dynamics.friction"] = self.scenario.dynamics.kept
         return self.scenario.changed(**settings)
 
     def planned_steps(self, scenario: Scenario) -> int:
         """Steps that a scenario asks for, on this field."""
-        return scenario.run.steps or (scenario.run.epochs or 0) * self.field.steps_per_epoch
+        return sum(p.steps for p in phases(scenario, self.field.steps_per_epoch))
 
     @property
     def done(self) -> bool:
@@ -299,17 +338,28 @@ class Simulation(Interventions):
         Raises ShapeError for a frame of another system, or of a file that lacks what prediction needs.
         """
         x = unstacked(frame.properties, self.system)
-        v = {k: np.zeros_like(x[k]) for k in self.system.v}
+        v = {k: np.zeros_like(x[k]) for k in self.system.v if k in x}
         here = {"step": frame.step, "time": frame.time, "event_step": frame.step}
-        return self.system.replace(x=x, v=v, force={}, memory={}, totals={}, **here)
+        targets = {k: a for k, a in self.system.memory.items() if k.startswith("target:")}
+        return self.system.replace(x=x, v=v, force={}, memory=targets, totals={}, **here)
+
+    def logits(self, x: np.ndarray, system: System | None = None) -> np.ndarray:
+        """(n, classes) received signals of the output for scaled inputs (n, features), now or in another state."""
+        system = self.system if system is None else system
+        if self.network is None:
+            raise DataError("a target field has no classes", where=self.scenario.name)
+        return predict_logits(self.network, all_weights(self.kernels, system), system.x, x)
 
     def evaluate(self, part: str = "test", system: System | None = None) -> Evaluation:
         """Classify a part of the data, "train", "validation" or "test", by the state now or by another."""
         system = self.system if system is None else system
         if self.data is None:
             raise DataError("a target field has no classes to evaluate", where=self.scenario.name)
-        samples, classes = self.data.part(part), self.graph.output.size
-        logits = predict_logits(system, all_weights(self.kernels, system), samples.x)
+        samples, classes = self.data.part(part), len(self.data.classes)
+        logits = self.logits(samples.x, system)
+        if samples.y.ndim == 2:
+            loss = loss_and_feedback("squared", logits, samples.y)[0] if len(samples) else math.nan
+            return Evaluation(loss, math.nan, np.zeros((0, 0), np.int64))
         predicted = logits.argmax(axis=1)
         confusion = np.zeros((classes, classes), np.int64)
         np.add.at(confusion, (samples.y, predicted), 1)

@@ -11,8 +11,8 @@ from dynsim.errors import OptionError, ShapeError
 from dynsim.frame import Cast
 from dynsim.system.graph import Graph, Groups, System, group_kind
 
-# What prediction needs beside q: one number a copy, a link or a sub-model.
-COEFFICIENTS = ("mu", "gain", "eps", "bias")
+# What prediction needs beside q.
+COEFFICIENTS = ("mu", "gain", "eps", "bias", "weight", "scale", "shift", "mean", "variance")
 
 
 def stacked(graph: Graph, of: Callable[[str], Any], dtype: Any, width: tuple[int, ...] = ()) -> np.ndarray:
@@ -20,22 +20,28 @@ def stacked(graph: Graph, of: Callable[[str], Any], dtype: Any, width: tuple[int
     parts = [np.zeros((0, *width), dtype)]
     for s in graph.particle_subsystems:
         a = of(s.name)
-        shape = (graph.copies * s.size, *width)
+        shape = (graph.copies_of(s.name) * s.size, *width)
         parts.append(np.zeros(shape, dtype) if a is None else np.asarray(a, dtype).reshape(shape))
     return np.concatenate(parts)
 
 
 def coefficients(system: System) -> dict[str, np.ndarray]:
     """Group -> its numbers (k,), of every group that prediction needs beside q; copies."""
-    return {k: a[:, 0].copy() for k, a in system.x.items() if group_kind(k) in COEFFICIENTS}
+    return {k: system.x[k].flatten() for k in recorded(system) if group_kind(k) in COEFFICIENTS}
+
+
+def recorded(system: System) -> list[str]:
+    """The groups that frames hold: all but the weights of links whose particles wait until these are trained."""
+    waiting = {f"weight:{k.name}" for k in system.graph.links if k.kind.particles}
+    return [k for k in system.x if k not in waiting]
 
 
 def cast_of(system: System, projection: np.ndarray, dtype: str) -> Cast:
     """Who the particles of a system are."""
     graph = system.graph
     subsystems = graph.particle_subsystems
-    blocks = [np.indices((graph.copies, s.size), dtype=np.int32).reshape(2, -1) for s in subsystems]
-    counts = [graph.copies * s.size for s in subsystems]
+    blocks = [np.indices((graph.copies_of(s.name), s.size), dtype=np.int32).reshape(2, -1) for s in subsystems]
+    counts = [graph.copies_of(s.name) * s.size for s in subsystems]
     mass = [float(system.mass[f"q:{s.name}"].ravel()[0]) for s in subsystems]
     joined = np.concatenate([np.zeros((2, 0), np.int32), *blocks], axis=1)
     return Cast(
@@ -53,10 +59,10 @@ def cast_of(system: System, projection: np.ndarray, dtype: str) -> Cast:
 def unstacked(properties: Mapping[str, np.ndarray], like: System) -> Groups:
     """Positions of every group, as a frame of such a system holds them; raises ShapeError where one does not fit."""
     parts = {**properties, **_blocks(properties.get("position"), like)}
-    missing = [k for k, a in like.x.items() if k not in parts or np.size(parts[k]) != a.size]
+    missing = [k for k in recorded(like) if k not in parts or np.size(parts[k]) != like.x[k].size]
     if missing:
         raise ShapeError("the frame is not one of this system", given=f"no {', '.join(missing)} of the right size")
-    return {k: np.array(parts[k], a.dtype).reshape(a.shape) for k, a in like.x.items()}
+    return {k: np.array(parts[k], a.dtype).reshape(a.shape) for k, a in like.x.items() if k in recorded(like)}
 
 
 def _blocks(q: np.ndarray | None, like: System) -> dict[str, np.ndarray]:
@@ -73,8 +79,7 @@ def place(graph: Graph, particle: int) -> tuple[str, int, int]:
     known = isinstance(particle, int | np.integer) and particle >= 0
     rest = int(particle) if known else 0
     for s in graph.particle_subsystems if known else ():
-        if rest < graph.copies * s.size:
+        if rest < (size := graph.copies_of(s.name) * s.size):
             return (f"q:{s.name}", *divmod(rest, s.size))
-        rest -= graph.copies * s.size
-    n = graph.copies * sum(s.size for s in graph.particle_subsystems)
-    raise OptionError("no such particle", given=particle, allowed=f"0 ... {n - 1}")
+        rest -= size
+    raise OptionError("no such particle", given=particle, allowed=f"0 ... {graph.particles - 1}")

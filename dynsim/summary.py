@@ -12,7 +12,7 @@ import numpy as np
 
 from dynsim.backend.cost import cost
 from dynsim.backend.inference import Model
-from dynsim.backend.rivals import dense_twin
+from dynsim.backend.twin import dense_twin
 from dynsim.fields.target import TargetField
 from dynsim.kernels.load import thread_count
 from dynsim.signals import all_weights

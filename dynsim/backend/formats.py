@@ -17,8 +17,9 @@ from dynsim.checkpoint import metadata, write_atomically
 from dynsim.errors import DynsimError, FileFormatError
 from dynsim.fields.data import Scaling
 from dynsim.system.graph import Graph, Link, Subsystem
+from dynsim.system.layers import Network, node_from
 
-SCHEMA = "dynsim-model/1"
+SCHEMA = "dynsim-model/2"
 
 
 def payload(model: Model) -> dict[str, np.ndarray]:
@@ -36,6 +37,8 @@ def save_model(model: Model, path: Path) -> None:
         "links": [asdict(k) for k in model.graph.links],
         "copies": model.graph.copies,
         "dim": model.graph.dim,
+        "network": [asdict(n) for n in model.network.nodes],
+        "input": [model.network.input_name, list(model.network.input_shape)],
         "classes": [c.item() if isinstance(c, np.generic) else c for c in model.classes],
     }
     write_atomically(path, encode(payload(model), {"dynsim": json.dumps(card, sort_keys=True)}))
@@ -61,4 +64,6 @@ def _model(arrays: dict[str, np.ndarray], card: dict[str, Any]) -> Model:
         card["dim"],
     )
     scaling = Scaling(arrays.pop("scaling:centre"), float(arrays.pop("scaling:scale")[0]))
-    return Model(graph, arrays, scaling, tuple(card["classes"]))
+    name, shape = card["input"]
+    network = Network(tuple(node_from(n) for n in card["network"]), name, tuple(shape))
+    return Model(graph, arrays, scaling, tuple(card["classes"]), network)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from dynsim.errors import ShapeError
 from dynsim.fields.data import Scaling
-from dynsim.fields.network import predict_logits, softmax
+from dynsim.fields.losses import softmax
+from dynsim.fields.network import predict_logits
 from dynsim.kernels.load import load
-from dynsim.signals import all_weights
+from dynsim.signals import Weights, all_weights
 from dynsim.simulation import Simulation
+from dynsim.stacking import recorded
 from dynsim.system.graph import Graph, Groups, System
+from dynsim.system.layers import Network
 
 
 @dataclass(frozen=True)
@@ -23,29 +27,40 @@ class Model:
     ----------
     x : position of every group (see `dynsim.system.graph`).
     scaling : of the raw inputs.
-    classes : label of each output sub-model.
+    classes : label of each output sub-model; none for a regression.
+    network : the way of the signals, layer by layer.
     """
 
     graph: Graph
     x: Groups
     scaling: Scaling
     classes: tuple
+    network: Network
 
     @classmethod
     def of(cls, simulation: Simulation) -> Model:
         """The state that a simulation has reached; it must have been a network's."""
-        if simulation.data is None:
+        if simulation.data is None or simulation.network is None:
             raise ShapeError("a target field has no classifier", where=simulation.scenario.name)
-        x = {k: a.copy() for k, a in simulation.system.x.items()}
-        return cls(simulation.graph, x, simulation.data.scaling, tuple(simulation.data.classes))
+        system, data = simulation.system, simulation.data
+        x = {k: system.x[k].copy() for k in recorded(system)}
+        return cls(simulation.graph, x, data.scaling, tuple(data.classes), simulation.network)
 
     def logits(self, X: np.ndarray, device: str = "cpu") -> np.ndarray:
         """(n, classes) received signals of the output, for raw inputs (n, features)."""
-        X = np.asarray(X).reshape(len(X), -1).astype(self.scaling.centre.dtype)
-        if X.shape[1] != self.graph.input.size:
-            raise ShapeError("wrong number of features", given=X.shape[1], allowed=str(self.graph.input.size))
-        system = System(self.graph, self.x, {}, {}, {})
-        return predict_logits(system, all_weights(load(device), system), self.scaling(X))
+        X = np.asarray(X).reshape(len(X), math.prod(np.shape(X)[1:])).astype(self.scaling.centre.dtype)
+        if X.shape[1] != self.features:
+            raise ShapeError("wrong number of features", given=X.shape[1], allowed=str(self.features))
+        return predict_logits(self.network, self.weights(device), self.x, self.scaling(X))
+
+    @property
+    def features(self) -> int:
+        """Numbers of one sample."""
+        return math.prod(self.network.input_shape)
+
+    def weights(self, device: str = "cpu") -> dict[str, Weights]:
+        """The weights of every link by its name."""
+        return all_weights(load(device), System(self.graph, self.x, {}, {}, {}))
 
     def probabilities(self, X: np.ndarray, device: str = "cpu") -> np.ndarray:
         """(n, classes), rows sum to 1."""

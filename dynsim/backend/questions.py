@@ -22,7 +22,8 @@ from dynsim.commands import (
 )
 from dynsim.errors import DataError, ShapeError, unknown
 from dynsim.fields.data import LearningData, Scaling
-from dynsim.fields.network import biases, forward, loss_and_feedback, predict_logits, softmax
+from dynsim.fields.losses import loss_and_feedback, softmax
+from dynsim.fields.network import forward, signals
 from dynsim.observables.links import strongest_links
 from dynsim.signals import all_weights
 from dynsim.simulation import Simulation
@@ -58,16 +59,17 @@ def answer(
 
 
 def _predict(simulation: Simulation, system: System, question: Predict) -> Prediction:
-    data = _data(simulation)
+    data, network = _data(simulation), simulation.network
+    assert network is not None
     X = np.asarray(question.X)
     X = X.reshape(len(X), math.prod(X.shape[1:])).astype(data.scaling.centre.dtype)
-    features = simulation.graph.input.size
+    features = math.prod(network.input_shape)
     if X.shape[1] != features:
         raise ShapeError("wrong number of features", given=X.shape[1], allowed=str(features))
     weights = all_weights(simulation.kernels, system)
-    received, emitted = forward(system.graph, weights, biases(system), data.scaling(X))
-    probabilities = _probabilities(received[system.graph.output.name])
-    return Prediction(system.step, probabilities, received, emitted)
+    values = forward(network, weights, system.x, data.scaling(X))
+    received, emitted = signals(network, system.graph, values)
+    return Prediction(system.step, _probabilities(values[network.output_name]), received, emitted)
 
 
 def _evaluate(simulation: Simulation, system: System, question: Evaluate) -> Evaluated:
@@ -76,7 +78,7 @@ def _evaluate(simulation: Simulation, system: System, question: Evaluate) -> Eva
         raise unknown("part of the data", question.part, PARTS)
     part = data.part(question.part)
     x, true = part.x[: question.samples], part.y[: question.samples]
-    logits = _logits(simulation, system, x)
+    logits = simulation.logits(x, system)
     predicted = logits.argmax(axis=1)
     right = predicted == true
     confusion = np.zeros((len(data.classes),) * 2, np.int64)
@@ -98,11 +100,11 @@ def _evaluate(simulation: Simulation, system: System, question: Evaluate) -> Eva
 
 def _boundary(simulation: Simulation, system: System, question: Boundary) -> BoundaryMap:
     data = _data(simulation)
-    if simulation.graph.input.size != 2:
+    if data.train.x.shape[1] != 2:
         raise DataError(
             "a boundary is drawn for inputs of two features only",
             where=simulation.scenario.name,
-            given=f"{simulation.graph.input.size} features",
+            given=f"{data.train.x.shape[1]} features",
         )
     points = _raw(data.scaling, data.test.x)
     everything = np.concatenate([points, *(_raw(data.scaling, data.part(name).x) for name in ("train", "validation"))])
@@ -110,7 +112,7 @@ def _boundary(simulation: Simulation, system: System, question: Boundary) -> Bou
     margin = MARGIN * (high - low)
     x, y = np.linspace(low - margin, high + margin, question.resolution).T
     grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2).astype(data.scaling.centre.dtype)
-    probabilities = _probabilities(_logits(simulation, system, data.scaling(grid)))
+    probabilities = _probabilities(simulation.logits(data.scaling(grid), system))
     return BoundaryMap(system.step, x, y, probabilities.reshape(len(y), len(x), -1), points, data.test.y)
 
 
@@ -118,11 +120,6 @@ def _data(simulation: Simulation) -> LearningData:
     if simulation.data is None:
         raise DataError("a target field has no classes", where=simulation.scenario.name)
     return simulation.data
-
-
-def _logits(simulation: Simulation, system: System, x: np.ndarray) -> np.ndarray:
-    """(n, classes) received signals of the output for scaled inputs (n, features)."""
-    return predict_logits(system, all_weights(simulation.kernels, system), x)
 
 
 def _probabilities(logits: np.ndarray) -> np.ndarray:

@@ -148,7 +148,7 @@ def _scenario_lines(s: Scenario) -> dict[str, Any]:
     return {
         "scenario": s.name,
         "about": s.about.splitlines()[0] if s.about else "",
-        "layers": " - ".join(map(str, s.system.layers)),
+        "layers": " - ".join([*map(str, s.system.layers), *(k.name or k.op for k in s.system.network)]),
         "metric": f"{s.system.metric}, H {s.system.copies}, d {s.system.dim}",
         "field": s.field.dataset or "target matrix",
         "dynamics": f"{s.dynamics.integrator}, law {s.dynamics.law}, dt {s.dynamics.dt}, eta {s.dynamics.eta}",

@@ -7,7 +7,7 @@ its own business to call at the right moment, so that the splitting of each meth
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -210,6 +210,44 @@ class Adam:
             v[key] = (rate / motion.dt * (m / first) / (np.sqrt(w / second) + self.eps)).astype(f.dtype)
         system = system.replace(force=force, v=v, memory=system.memory | memory)
         return motion.tick(motion.drift(system)), response
+
+
+PLAIN = ("weight", "bias", "scale", "shift")
+
+
+@dataclass(frozen=True)
+class Beside:
+    """`main` moves the particles, Adam at a rate of its own what is none (weights, biases, norms); the same forces.
+
+    `main` asks the field once a step, which leapfrog does not. Order 1.
+    """
+
+    main: Integrator
+    rate: float
+    order = 1
+
+    @property
+    def name(self) -> str:
+        return self.main.name
+
+    def step(self, system: System, motion: Motion) -> tuple[System, Response]:
+        force, response = motion.push(system, system.step)
+        plain = {k for k in system.v if group_kind(k) in PLAIN}
+
+        def half(integrator: Integrator, keys: set[str], limit: SpeedLimit) -> System:
+            part = system.replace(v={k: v for k, v in system.v.items() if k in keys})
+            pushed = {k: f for k, f in force.items() if k in keys}
+            return integrator.step(part, replace(motion, push=lambda *_: (pushed, response), limit=limit))[0]
+
+        particles = half(self.main, system.v.keys() - plain, motion.limit)
+        others = half(Adam(), plain, replace(motion.limit, eta=self.rate))
+        memory = {k: a for k, a in others.memory.items() if k.partition(":")[2] in plain}
+        return particles.replace(
+            x={k: (others if k in plain else particles).x[k] for k in system.x},
+            v={k: (others if k in plain else particles).v[k] for k in system.v},
+            force=force,
+            memory=particles.memory | memory,
+        ), response
 
 
 INTEGRATORS: dict[str, Any] = {c.name: c for c in (KickDrift, Flow, Leapfrog, Eq10Literal, Adam)}

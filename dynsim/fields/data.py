@@ -7,23 +7,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from dynsim.datasets import Dataset
-from dynsim.errors import DataError
+from dynsim.errors import DataError, ShapeError
 from dynsim.system.initialise import random
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """x -> (x - centre) / scale, taken from the training part; centre (features,), scale one number."""
+    """x -> (x - centre) / scale, taken from the training part; centre (features,) or (1,), scale one number."""
 
     centre: np.ndarray
     scale: float
 
     @classmethod
-    def of(cls, x: np.ndarray, centred: bool) -> Scaling:
+    def of(cls, x: np.ndarray, centred: bool, per_feature: bool = True) -> Scaling:
         """However, a scale is taken only of centred inputs: raw ones stay as they are."""
         if not centred:
             return cls(np.zeros(x.shape[1], x.dtype), 1.0)
-        return cls(x.mean(axis=0, dtype=np.float64).astype(x.dtype), float(x.std(dtype=np.float64)) or 1.0)
+        centre = x.mean(axis=0 if per_feature else None, dtype=np.float64, keepdims=not per_feature)
+        return cls(centre.astype(x.dtype).reshape(-1), float(x.std(dtype=np.float64)) or 1.0)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         return (x - self.centre) / x.dtype.type(self.scale)
@@ -31,7 +32,7 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Part:
-    """Scaled inputs (n, features) and labels (n,)."""
+    """Scaled inputs (n, features), and labels (n,) or real targets (n, outputs)."""
 
     x: np.ndarray
     y: np.ndarray
@@ -56,7 +57,9 @@ class LearningData:
     high: float = 1.0
 
     @classmethod
-    def of(cls, data: Dataset, *, validation: float, centre: bool, seed: int, dtype: str) -> LearningData:
+    def of(
+        cls, data: Dataset, *, validation: float, centre: bool, seed: int, dtype: str, per_feature: bool = True
+    ) -> LearningData:
         """Split a seeded validation part off the training part and scale all by what is left of it."""
         order = random(seed, "validation").permutation(len(data.y_train))
         held = round(validation * len(order))
@@ -64,7 +67,7 @@ class LearningData:
             raise DataError("nothing is left to train on", where="field.validation", given=validation)
         chosen, kept = order[:held], np.sort(order[held:])
         x_train = np.ascontiguousarray(data.X_train, dtype)
-        scaling = Scaling.of(x_train[kept], centre)
+        scaling = Scaling.of(x_train[kept], centre, per_feature)
         return cls(
             train=Part(scaling(x_train[kept]), data.y_train[kept]),
             validation=Part(scaling(x_train[chosen]), data.y_train[chosen]),
@@ -75,6 +78,35 @@ class LearningData:
             high=float(x_train.max(initial=0.0)) or 1.0,
         )
 
+    @property
+    def outputs(self) -> int:
+        """Sub-models that the answer takes: classes, or real targets."""
+        return self.train.y.shape[1] if self.train.y.ndim == 2 else len(self.classes)
+
     def part(self, name: str) -> Part:
         """ "train", "validation" or "test"."""
         return {"train": self.train, "validation": self.validation, "test": self.test}[name]
+
+
+class Shifts:
+    """Images shifted by up to `most` pixels along both axes, each by its own, with the background coming in.
+
+    Raises ShapeError for data that are no images.
+    """
+
+    def __init__(self, most: int, data: LearningData) -> None:
+        if len(data.input_shape) not in (2, 3):
+            raise ShapeError("only images can be shifted", where="field.augment", given=data.input_shape)
+        self.most, self.shape = most, tuple(data.input_shape[:2])
+        self.background = float(data.scaling(np.zeros(1, data.train.x.dtype))[0])
+
+    def __call__(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(B, features) -> the same, shifted."""
+        height, width, most = *self.shape, self.most
+        images = x.reshape(len(x), height, width, -1)
+        around = ((0, 0), (most, most), (most, most), (0, 0))
+        padded = np.pad(images, around, constant_values=x.dtype.type(self.background))
+        down, right = rng.integers(2 * most + 1, size=(2, len(x)))
+        rows, columns = down[:, None] + np.arange(height), right[:, None] + np.arange(width)
+        shifted = padded[np.arange(len(x))[:, None, None], rows[:, :, None], columns[:, None, :]]
+        return shifted.reshape(x.shape)

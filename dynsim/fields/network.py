@@ -1,4 +1,5 @@
-"""A network with data, Eq. (7): signals run through the links, and the exact chain rule brings the feedback back.
+"""A network with data, Eq. (7) and Alg. 1: signals run through the layers, and the exact chain rule brings the
+feedback back to every weight, from where Eq. (6) takes it to the particles.
 
 However, Eq. (7) as printed is a proportionality with the factors sigma'(R) dropped (Eq. 44 argues that they are
 constant near equilibrium); here is the whole chain rule, with Phi_out = T - softmax(R) or T - R.
@@ -6,71 +7,22 @@ constant near equilibrium); here is the whole chain rule, with Phi_out = T - sof
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from dynsim.errors import ShapeError, unknown
-from dynsim.forces import Response, Stress
-from dynsim.signals import Weights, activation
-from dynsim.system.graph import Graph, System
+from dynsim.fields.losses import LOSSES, loss_and_feedback
+from dynsim.fields.operations import Place, run_back, run_through, statistics
+from dynsim.forces import Response
+from dynsim.signals import Weights
+from dynsim.system.graph import Graph, Groups, System
 from dynsim.system.initialise import random
+from dynsim.system.layers import Conv, Dense, Network, Node, network_of
 
-LOSSES = ("cross-entropy", "squared")
-
-
-def forward(graph: Graph, weights: dict[str, Weights], bias: dict[str, np.ndarray], x: np.ndarray):
-    """Signals through the graph, Eq. (3)-(4).
-
-    Parameters
-    ----------
-    x : (B, N_in) emitted by the input subsystem.
-    bias : subsystem name -> (N,).
-
-    Returns
-    -------
-    received, emitted : subsystem name -> (B, N); the output's received signals are the logits.
-    """
-    received: dict[str, np.ndarray] = {}
-    emitted: dict[str, np.ndarray] = {}
-    for name in graph.order:
-        links = graph.incoming[name]
-        if not links:
-            received[name] = emitted[name] = x
-            continue
-        # Eq. (4), line 1
-        r: Any = sum(weights[k.name].receive(emitted[k.source]) for k in links)
-        received[name] = r = r + bias[name] if name in bias else r
-        # Eq. (4), line 2
-        emitted[name] = activation(graph.by_name[name].activation).emit(r)
-    return received, emitted
-
-
-def biases(system: System) -> dict[str, np.ndarray]:
-    """Subsystem name -> (N,)."""
-    return {k.split(":", 1)[1]: a[:, 0] for k, a in system.x.items() if k.startswith("bias:")}
-
-
-def loss_and_feedback(kind: str, r: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
-    """Mean loss of a batch and -dLoss/dR of the output, (B, classes): (T - softmax(R)) / B or (T - R) / B."""
-    rows = np.arange(len(y))
-    if kind == "squared":
-        error = -r
-        error[rows, y] += 1
-        return 0.5 * float((error.astype(np.float64) ** 2).sum()) / len(y), error / r.dtype.type(len(y))
-    probability = softmax(r)
-    picked = probability[rows, y].astype(np.float64)
-    # NaN must survive so that a blow-up is seen; only an underflow to 0 is lifted.
-    loss = -float(np.log(np.where(picked == 0, np.finfo(r.dtype).tiny, picked)).mean())
-    feedback = -probability
-    feedback[rows, y] += 1
-    return loss, feedback / r.dtype.type(len(y))
-
-
-def softmax(r: np.ndarray) -> np.ndarray:
-    """(B, classes) probabilities."""
-    e = np.exp(r - r.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
+# Numbers in the largest array of a forward pass, at most.
+MOST_NUMBERS = 1 << 24
 
 
 class NetworkField:
@@ -78,9 +30,12 @@ class NetworkField:
 
     Parameters
     ----------
-    x, y : training inputs (n, N_in), already scaled, and labels (n,) in 0 ... classes-1.
+    x : training inputs (n, N_in), already scaled.
+    y : labels (n,) in 0 ... classes - 1, or real targets (n, N_out).
+    network : layers in the order of evaluation; by default dense ones along the links of the graph.
     batch : samples per step; n or more means the full batch.
     loss : "cross-entropy" or "squared".
+    augment : (batch, generator) -> batch, for training inputs.
     """
 
     def __init__(
@@ -89,21 +44,24 @@ class NetworkField:
         x: np.ndarray,
         y: np.ndarray,
         *,
+        network: Network | None = None,
         batch: int = 128,
         loss: str = "cross-entropy",
         seed: int = 0,
+        augment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None,
     ) -> None:
         if loss not in LOSSES:
             raise unknown("loss", loss, LOSSES)
-        _check_flow(graph)
-        if x.shape[1] != graph.input.size:
+        network = network_of(graph) if network is None else network
+        if x.shape[1] != math.prod(network.input_shape):
             raise ShapeError(
-                f"the data do not fit subsystem {graph.input.name!r}",
-                given=f"{x.shape[1]} features, {graph.input.size} sub-models",
+                f"the data do not fit {network.input_name!r}",
+                given=f"{x.shape[1]} features, {math.prod(network.input_shape)} sub-models",
                 allowed="as many sub-models as features",
                 hint='write "auto" as the first entry of system.layers',
             )
-        self.graph, self.x, self.y, self.loss, self.seed = graph, x, y, loss, seed
+        self.graph, self.network, self.x, self.y, self.loss, self.seed = graph, network, x, y, loss, seed
+        self.augment = augment
         self.batch = min(batch, len(x))
         self.steps_per_epoch = max(1, len(x) // self.batch)
         self._epoch, self._order = -1, np.arange(len(x))
@@ -120,56 +78,101 @@ class NetworkField:
     def respond(self, system: System, weights: dict[str, Weights], step: int) -> Response:
         chosen = self.batch_indices(step)
         x, y = (self.x, self.y) if self.batch == len(self.x) else (self.x[chosen], self.y[chosen])
-        received, emitted = forward(self.graph, weights, biases(system), x)
-        out = self.graph.output.name
-        loss, feedback = loss_and_feedback(self.loss, received[out], y)
-        stress, on_received = self._feed_back(weights, received, emitted, feedback)
+        if self.augment is not None:
+            x = self.augment(x, random(self.seed, "augment", step))
+        places = places_of(self.network, weights, system.x, training=True)
+        values, kept = run_through(self.network, places, x)
+        answer = values[self.network.output_name]
+        loss, feedback = loss_and_feedback(self.loss, answer, y)
+        pushed = run_back(self.network, places, kept, feedback)
+        received, emitted = signals(self.network, self.graph, values)
         return Response(
             loss=loss,
-            stress=stress,
-            on_bias={n: on_received[n].sum(0) for n in biases(system)},
-            received={n: _rms(r) for n, r in received.items()},
-            emitted={n: _rms(e) for n, e in emitted.items()},
-            accuracy=float((received[out].argmax(1) == y).mean()),
+            stress=pushed.stress,
+            on_groups=pushed.groups,
+            statistics=self._statistics(places, kept),
+            received={n: rms(r) for n, r in received.items()},
+            emitted={n: rms(e) for n, e in emitted.items()},
+            accuracy=float((answer.argmax(1) == y).mean()) if y.ndim == 1 else None,
         )
 
-    def _feed_back(self, weights, received, emitted, feedback):
-        """F = -dLoss/dW of every link, and -dLoss/dR of every subsystem that receives: Eq. (7)."""
-        graph = self.graph
-        on_received = {graph.output.name: feedback}
-        stress = {}
-        for name in reversed(graph.order):
-            if not graph.incoming[name]:
-                continue
-            if name not in on_received:
-                back = sum(weights[k.name].feed_back(on_received[k.target]) for k in graph.outgoing[name])
-                slope = activation(graph.by_name[name].activation).slope(received[name], emitted[name])
-                on_received[name] = (back * slope).astype(back.dtype, copy=False)
-            for link in graph.incoming[name]:
-                stress[link.name] = Stress(emitted=emitted[link.source], feedback=on_received[name])
-        return stress, on_received
+    def _statistics(self, places: Mapping[str, Place], kept: Mapping) -> Groups:
+        new: Groups = {}
+        for node in self.network.nodes:
+            if node.layer.op == "batchnorm":
+                new |= statistics(places[node.name], kept[node.name])
+        return new
 
 
-def _rms(signal: np.ndarray) -> np.ndarray:
+def places_of(network: Network, weights: Mapping[str, Weights], x: Groups, training: bool) -> dict[str, Place]:
+    """Where every node works."""
+    matmul = next(iter(weights.values())).matmul
+    learning: set[str] = set()
+    places: dict[str, Place] = {}
+    for node in network.nodes:  # nobody needs the feedback of what does not depend on anything that moves
+        wanted = not learning.isdisjoint(node.inputs)
+        places[node.name] = place = Place(node, weights, x, matmul, training, wanted)
+        if wanted or place.learns:
+            learning.add(node.name)
+    return places
+
+
+def signals(
+    network: Network, graph: Graph, values: Mapping[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Received and emitted signals of every subsystem, (B, N) each, from the values of all nodes (B, ...).
+
+    Of images and sequences it is the root mean square over pixels or tokens; a channel's is that of each of its
+    sub-models. What a subsystem receives over several links is their sum.
+    """
+    received: dict[str, np.ndarray] = {}
+    emitted: dict[str, np.ndarray] = {}
+    by_name = {link.name: link for link in graph.links}
+    for node in network.nodes:
+        if not isinstance(node.layer, Dense | Conv):
+            continue
+        inputs = node.inputs if isinstance(node.layer, Dense) else node.inputs * len(node.links)
+        for link, source in zip(node.links, inputs):
+            ends = by_name[link].source, by_name[link].target
+            emitted[ends[0]] = _of_sub_models(values[source], graph.by_name[ends[0]].size)
+            received[ends[1]] = _of_sub_models(values[node.name], graph.by_name[ends[1]].size)
+    for name in graph.order:
+        if name not in emitted:
+            emitted[name] = received[name]
+        if name not in received:
+            received[name] = emitted[name]
+    return {n: received[n] for n in graph.order}, {n: emitted[n] for n in graph.order}
+
+
+def _of_sub_models(value: np.ndarray, size: int) -> np.ndarray:
+    if value.ndim > 2:
+        flat = value.reshape(len(value), -1, value.shape[-1])
+        value = np.sqrt(np.einsum("bpn,bpn->bn", flat, flat) / value.dtype.type(flat.shape[1]))
+    return np.tile(value, (1, size // value.shape[1])) if value.shape[1] < size else value
+
+
+def rms(signal: np.ndarray) -> np.ndarray:
     """(B, N) -> (N,)."""
     return np.sqrt(np.einsum("bi,bi->i", signal, signal) / len(signal))
 
 
-def _check_flow(graph: Graph) -> None:
-    """One subsystem takes the data, one gives the answer, and every other both receives and emits."""
-    sources = [s.name for s in graph.subsystems if not graph.incoming[s.name]]
-    sinks = [s.name for s in graph.subsystems if not graph.outgoing[s.name]]
-    if len(sources) != 1 or len(sinks) != 1:
-        raise ShapeError(
-            "signals must run from one input to one output",
-            where="system.links",
-            given=f"without incoming links: {', '.join(sources)}; without outgoing: {', '.join(sinks)}",
-            hint="let every subsystem in between receive and emit",
-        )
+def forward(network: Network, weights: Mapping[str, Weights], x: Groups, inputs: np.ndarray) -> dict[str, np.ndarray]:
+    """Values (B, ...) of every node for scaled inputs (B, N_in), with running statistics; the last are the logits."""
+    return run_through(network, places_of(network, weights, x, training=False), inputs)[0]
 
 
-def predict_logits(system: System, weights: dict[str, Weights], x: np.ndarray, chunk: int = 4096) -> np.ndarray:
+def predict_logits(network: Network, weights: Mapping[str, Weights], x: Groups, inputs: np.ndarray) -> np.ndarray:
     """(n, classes) received signals of the output for scaled inputs (n, N_in), in bounded memory."""
-    out, bias = system.graph.output.name, biases(system)
-    parts = [forward(system.graph, weights, bias, x[i : i + chunk])[0][out] for i in range(0, len(x), chunk)]
-    return np.concatenate(parts) if parts else np.empty((0, system.graph.output.size), x.dtype)
+    chunk = max(1, min(4096, MOST_NUMBERS // max(largest_value(network, n) for n in network.nodes)))
+    parts = [
+        forward(network, weights, x, inputs[i : i + chunk])[network.output_name] for i in range(0, len(inputs), chunk)
+    ]
+    return np.concatenate(parts) if parts else np.empty((0, *network.nodes[-1].shape), inputs.dtype)
+
+
+def largest_value(network: Network, node: Node) -> int:
+    """Numbers that a node makes for one sample, with the patches of a convolution."""
+    size = math.prod(node.shape)
+    if isinstance(node.layer, Conv):
+        size = size // node.shape[-1] * node.layer.kernel**2 * network.shape_of(node.inputs[0])[-1]
+    return max(size, math.prod(node.shape))

@@ -1,4 +1,4 @@
-"""A known target matrix, Eq. (6): E = 1/2 sum (phi - T)^2, stress force F = T - phi."""
+"""Known target matrices, Eq. (6): E = 1/2 sum (phi - T)^2, stress force F = T - phi."""
 
 from __future__ import annotations
 
@@ -41,3 +41,40 @@ class TargetField:
         """|phi - T|_F / |T|_F; |phi|_F for a target of zeros."""
         size = float(np.linalg.norm(self.target))
         return float(np.linalg.norm(phi - self.target)) / (size or 1.0)
+
+
+class TrainedWeightsField:
+    """The links of a network are pulled towards weights that were trained as such: FIXED of Table 2.
+
+    E = 1/2 sum over links of |phi - W|^2 / |W|^2, so that every layer counts alike; W is "target:LINK" of the state's
+    memory. The links of shared sub-models are fitted together.
+    """
+
+    def respond(self, system: System, weights: dict[str, Weights], step: int) -> Response:
+        energy, stress = 0.0, {}
+        for name, target, size in targets(system):
+            difference = target - weights[name].matrix()
+            energy += 0.5 * float(np.vdot(difference, difference)) / size
+            stress[name] = Stress(matrix=difference * target.dtype.type(1 / size))
+        return Response(loss=energy, stress=stress, received=self._received(system, weights))
+
+    def _received(self, system: System, weights: dict[str, Weights]) -> dict[str, np.ndarray]:
+        """RMS of the path integrals of every sub-model, over the last link that it has."""
+        received: dict[str, np.ndarray] = {s.name: np.zeros(s.size) for s in system.graph.particle_subsystems}
+        for link in system.graph.links:
+            if link.kind.particles:
+                phi = weights[link.name].matrix()
+                received[link.source] = np.sqrt(np.mean(phi**2, axis=1))
+                received[link.target] = np.sqrt(np.mean(phi**2, axis=0))
+        return received
+
+
+def targets(system: System) -> list[tuple[str, np.ndarray, float]]:
+    """(link, W (M, N), |W|^2) of the weights that a system is pulled to."""
+    named = {key.partition(":")[2]: a for key, a in system.memory.items() if key.startswith("target:")}
+    return [(name, w, float(np.vdot(w, w)) or 1.0) for name, w in named.items()]
+
+
+def relative_errors(system: System, weights: dict[str, Weights]) -> dict[str, float]:
+    """Link -> |phi - W|_F / |W|_F."""
+    return {name: float(np.linalg.norm(w - weights[name].matrix())) / size**0.5 for name, w, size in targets(system)}

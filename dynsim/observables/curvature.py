@@ -59,10 +59,10 @@ def _chosen(n: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=8)
-def null_control(kernels: Any, seed: int, copies: int, sizes: tuple[int, ...], dim: int, dtype: str) -> float:
+def null_control(kernels: Any, seed: int, shapes: tuple[tuple[int, int], ...], dim: int, dtype: str) -> float:
     """LapCurSE of the untrained coordinates: those that a run with this seed starts from unless they are prescribed."""
     rng = random(seed, "initial")
-    clouds = [sphere_points(rng, copies, n, dim).reshape(-1, dim) for n in sizes]
+    clouds = [sphere_points(rng, *shape, dim).reshape(-1, dim) for shape in shapes]
     return lapcurse(kernels, np.concatenate(clouds).astype(dtype))
 
 
@@ -79,6 +79,6 @@ class LapCurSE:
         if not parts:
             return {}
         q = np.concatenate(parts)
-        sizes = tuple(s.size for s in graph.particle_subsystems)
-        null = null_control(kernels, snapshot.seed, graph.copies, sizes, graph.dim, q.dtype.name)
+        shapes = tuple((graph.copies_of(s.name), s.size) for s in graph.particle_subsystems)
+        null = null_control(kernels, snapshot.seed, shapes, graph.dim, q.dtype.name)
         return {"lapcurse": lapcurse(kernels, q), "lapcurse_null": null}

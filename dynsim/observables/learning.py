@@ -35,7 +35,7 @@ def relative_stress(snapshot: Snapshot) -> float:
     if response is None:
         return float("nan")
     ratios = []
-    for link in system.graph.links:
+    for link in (k for k in system.graph.links if k.name in response.stress):
         force = np.abs(response.stress[link.name].dense(kernels)).mean(dtype=np.float64)
         size = np.abs(link_weights(kernels, system, link).matrix()).mean(dtype=np.float64)
         ratios.append(force / max(size, np.finfo(float).tiny))

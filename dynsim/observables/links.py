@@ -64,5 +64,5 @@ def _numbers(graph: Graph, name: str, copy: np.ndarray, index: np.ndarray) -> np
     for s in graph.particle_subsystems:
         if s.name == name:
             break
-        before += graph.copies * s.size
+        before += graph.copies_of(s.name) * s.size
     return (before + copy * graph.by_name[name].size + index).astype(np.int32)

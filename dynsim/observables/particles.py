@@ -70,7 +70,7 @@ class Lambda:
 def _signals(snapshot: Snapshot, signals: Groups) -> dict[str, Any]:
     """A signal (N,) of each sub-model, given to all its copies (H, N); None where nothing is known."""
     graph = snapshot.system.graph
-    shapes = {s.name: (graph.copies, s.size) for s in graph.particle_subsystems}
+    shapes = {s.name: (graph.copies_of(s.name), s.size) for s in graph.particle_subsystems}
     return {n: np.broadcast_to(signals[n], shape) if n in signals else None for n, shape in shapes.items()}
 
 

@@ -30,11 +30,10 @@ class Workload:
 
     def compute(self, snapshot: Snapshot) -> dict[str, float]:
         system, totals = snapshot.system, snapshot.system.totals
-        particles = system.graph.copies * sum(s.size for s in system.graph.particle_subsystems)
         return {
             "path_length": totals.get("path", 0.0),
             "workload": totals.get("workload", 0.0),
-            "workload_bound": workload_bound(particles, snapshot.eta, snapshot.decay, system.age),
+            "workload_bound": workload_bound(system.graph.particles, snapshot.eta, snapshot.decay, system.age),
             "limited": totals.get("limited", 0.0),
             "limit": snapshot.eta * snapshot.envelope,
         }

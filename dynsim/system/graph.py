@@ -7,7 +7,8 @@ Everything that moves is a *group* of particles: an array whose last axis holds 
     mu:LINK      (H, 1)      shared coefficients of a link (Eq. 5)
     gain:LINK    (1, 1)      scale of a link
     eps:LINK     (1, 1)      softening of a link, for metrics that learn it
-    weight:LINK  (M, N, 1)   a link without particles (the weight-based twin)
+    weight:LINK  (M, N, 1)   a link without particles (the weight-based twin), or whose weights are trained as such
+    scale:NODE, shift:NODE   (N, 1)  of a normalisation, which move; mean:NODE, variance:NODE its running statistics
 """
 
 from __future__ import annotations
@@ -28,12 +29,17 @@ Groups = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Subsystem:
-    """A group of sub-models with the same global settings, such as a hidden layer."""
+    """A group of sub-models with the same global settings, such as a hidden layer.
+
+    `activation` and `bias` say what is emitted where dense layers follow the links of the graph; the layers of a
+    `dynsim.system.layers.Network` have their own. `copies` is None for the graph's own number H.
+    """
 
     name: str
     size: int
     activation: str = "identity"
     bias: bool = False
+    copies: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,9 +63,10 @@ class Link:
 
 @dataclass(frozen=True)
 class Graph:
-    """The directed graph of Eq. (3), with H copies of every sub-model in R^d.
+    """The directed graph of Eq. (3), with H copies of every sub-model in R^d (a subsystem may have its own H).
 
-    Raises ShapeError for a link to an unknown subsystem, a doubled name or link, or a cycle.
+    Raises ShapeError for a link to an unknown subsystem, a doubled name or link, a cycle, or a link between subsystems
+    of different H.
     """
 
     subsystems: tuple[Subsystem, ...]
@@ -76,6 +83,9 @@ class Graph:
             for end in (link.source, link.target):
                 if end not in names:
                     raise unknown("subsystem", end, names, where=f"link {link.name}")
+            ends = self.copies_of(link.source), self.copies_of(link.target)
+            if link.kind.particles and ends[0] != ends[1]:
+                raise ShapeError("the ends of a link have different numbers of copies", where=link.name, given=ends)
         try:
             tuple(self._sorter().static_order())
         except CycleError as error:
@@ -110,6 +120,16 @@ class Graph:
         return tuple(
             s for s in self.subsystems if any(k.kind.particles for k in self.incoming[s.name] + self.outgoing[s.name])
         )
+
+    def copies_of(self, subsystem: str) -> int:
+        """H of a subsystem."""
+        own = self.by_name[subsystem].copies
+        return self.copies if own is None else own
+
+    @property
+    def particles(self) -> int:
+        """Number of coordinate particles: copies of sub-models."""
+        return sum(self.copies_of(s.name) * s.size for s in self.particle_subsystems)
 
     @property
     def input(self) -> Subsystem:
@@ -194,7 +214,7 @@ class System:
 
 
 def group_kind(key: str) -> str:
-    """ "q", "bias", "mu", "gain", "eps" or "weight"."""
+    """ "q", "bias", "mu", "gain", "eps", "weight", "scale", "shift", "mean" or "variance"."""
     return key.split(":", 1)[0]
 
 

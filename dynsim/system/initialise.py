@@ -13,7 +13,8 @@ from dynsim.system.graph import Graph, Groups, Link, System
 
 # Streams of the counter-based generator, so that no two uses ever share numbers.
 # The datasets of `dynsim.datasets` use streams 1 and 2.
-STREAM = {"initial": 16, "batch": 17, "potential": 18, "target": 19, "velocity": 20, "validation": 21, "kick": 22}
+_STREAMS = "initial batch potential target velocity validation kick augment weights"
+STREAM = {name: 16 + k for k, name in enumerate(_STREAMS.split())}
 
 
 def random(seed: int, stream: str, counter: int = 0) -> np.random.Generator:
@@ -47,7 +48,13 @@ def zero_sum_coefficients(rng: np.random.Generator, copies: int) -> np.ndarray:
 
 
 def initial_positions(
-    graph: Graph, kernels, seed: int, dtype: str, std: Mapping[str, float], given: Groups | None = None
+    graph: Graph,
+    kernels,
+    seed: int,
+    dtype: str,
+    std: Mapping[str, float],
+    given: Groups | None = None,
+    plain: Groups | None = None,
 ) -> Groups:
     """Positions of every group.
 
@@ -55,15 +62,14 @@ def initial_positions(
     ----------
     std : link name -> the standard deviation its path integrals start with; sets the gain.
     given : groups that are prescribed instead of drawn.
+    plain : groups without particles; by default the biases of the graph's subsystems, at 0.
     """
     rng = random(seed, "initial")
     given = given or {}
     x: Groups = {}
     for s in graph.particle_subsystems:
-        x[f"q:{s.name}"] = sphere_points(rng, graph.copies, s.size, graph.dim)
-    for s in graph.subsystems:
-        if s.bias:
-            x[f"bias:{s.name}"] = np.zeros((s.size, 1))
+        x[f"q:{s.name}"] = sphere_points(rng, graph.copies_of(s.name), s.size, graph.dim)
+    x |= {f"bias:{s.name}": np.zeros((s.size, 1)) for s in graph.subsystems if s.bias} if plain is None else plain
     for link in graph.links:
         x.update(_link_positions(graph, link, rng, std[link.name]))
     x = {k: np.ascontiguousarray(given.get(k, a), dtype=dtype) for k, a in x.items()}
@@ -77,12 +83,20 @@ def _link_positions(graph: Graph, link: Link, rng: np.random.Generator, std: flo
     if not link.kind.particles:
         return {f"weight:{link.name}": std * rng.standard_normal((*graph.shape(link), 1))}
     groups = {
-        f"mu:{link.name}": zero_sum_coefficients(rng, graph.copies)[:, None],
+        f"mu:{link.name}": zero_sum_coefficients(rng, graph.copies_of(link.source))[:, None],
         f"gain:{link.name}": np.ones((1, 1)),
     }
     if link.kind.trained_eps:
         groups[f"eps:{link.name}"] = np.full((1, 1), link.eps)
     return groups
+
+
+def initial_weights(graph: Graph, seed: int, dtype: str, std: Mapping[str, float]) -> Groups:
+    """Normal weights for the links that have particles, to be trained as such before these follow."""
+    rng = random(seed, "weights")
+    links = [link for link in graph.links if link.kind.particles]
+    drawn = {f"weight:{k.name}": std[k.name] * rng.standard_normal((*graph.shape(k), 1)) for k in links}
+    return {key: a.astype(dtype) for key, a in drawn.items()}
 
 
 def _spread(kernels, system: System, link: Link) -> float:

@@ -1,0 +1,302 @@
+"""What each layer does to signals, and the exact chain rule back: forward and backward of every `dynsim.system.layers`.
+
+Values are (B, ...) with channels last, (B, height, width, channels) for images. Backward takes the feedback
+-dLoss/d(value) of what a layer gave, and returns it for what it took, with the forces on its own groups; signs are
+those of forces everywhere, so that nothing is negated on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dynsim.forces import Stress
+from dynsim.kernels.images import patches, patches_back, pool, pool_back
+from dynsim.signals import Weights, activation
+from dynsim.system.graph import Groups
+from dynsim.system.layers import Conv, Layers, Network, Node
+from dynsim.system.layout import kernel_of, phi_of
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a layer works: its node, the weights of its links, the groups, and how matrices are multiplied.
+
+    `training` chooses the statistics of the batch over the running ones; `wanted` is False where nobody needs the
+    feedback of what came in, as for the data.
+    """
+
+    node: Node
+    weights: Mapping[str, Weights]
+    x: Groups
+    matmul: Callable
+    training: bool = False
+    wanted: bool = True
+
+    def group(self, kind: str) -> np.ndarray:
+        """(N,) of the node's own group of a kind."""
+        return self.x[f"{kind}:{self.node.key}"][:, 0]
+
+    @property
+    def learns(self) -> bool:
+        """Whether it has weights or groups of its own."""
+        return bool(self.node.links) or self.has("scale")
+
+    def has(self, kind: str) -> bool:
+        return f"{kind}:{self.node.key}" in self.x
+
+
+@dataclass
+class Pushed:
+    """What a backward pass gathers: stress by link, force by group."""
+
+    stress: dict[str, Stress] = field(default_factory=dict)
+    groups: Groups = field(default_factory=dict)
+
+
+def dense(place: Place, *inputs: np.ndarray):
+    """Eq. (4): R = sum over links of E W, + b, over the last axis."""
+    flat = [x.reshape(-1, x.shape[-1]) for x in inputs]
+    # Eq. (4), line 1
+    r: Any = sum(place.weights[k].receive(e) for k, e in zip(place.node.links, flat))
+    if place.has("bias"):
+        r = r + place.group("bias")
+    return r.reshape(*inputs[0].shape[:-1], -1), [x.shape for x in inputs], flat
+
+
+def dense_back(place: Place, feedback: np.ndarray, kept: Any, pushed: Pushed):
+    shapes, flat = kept
+    d = feedback.reshape(-1, feedback.shape[-1])
+    if place.has("bias"):
+        pushed.groups[f"bias:{place.node.key}"] = d.sum(axis=0)[:, None]
+    for link, emitted in zip(place.node.links, flat):
+        pushed.stress[link] = Stress(emitted=emitted, feedback=d)
+    if not place.wanted:
+        return tuple(None for _ in shapes)
+    return tuple(place.weights[k].feed_back(d).reshape(s) for k, s in zip(place.node.links, shapes))
+
+
+def conv(place: Place, x: np.ndarray):
+    """A convolution as one product of the image's patches with the kernel (im2col)."""
+    layer: Any = place.node.layer
+    columns = patches(x, layer.kernel, layer.stride, layer.padding)
+    kernel = _kernel(place, layer)
+    r = place.matmul(columns, kernel)
+    r = r.reshape(len(x), *place.node.shape)
+    if place.has("bias"):
+        r = (rows_of(r) + wide(place.group("bias"), r)).reshape(r.shape)
+    return r, columns, kernel, x.shape
+
+
+def _kernel(place: Place, layer: Conv) -> np.ndarray:
+    """(k k N_in, N_out)."""
+    w = kernel_of(layer, [place.weights[k].matrix() for k in place.node.links])
+    return np.ascontiguousarray(w).reshape(-1, w.shape[-1])
+
+
+def conv_back(place: Place, feedback: np.ndarray, kept: Any, pushed: Pushed):
+    layer: Any = place.node.layer
+    columns, kernel, shape = kept
+    d = feedback.reshape(-1, feedback.shape[-1])
+    if place.has("bias"):
+        pushed.groups[f"bias:{place.node.key}"] = narrow(rows_of(feedback), feedback)[:, None]
+    on_kernel = place.matmul(columns.T, d).reshape(layer.kernel, layer.kernel, shape[-1], -1)
+    for link, force in zip(place.node.links, phi_of(layer, on_kernel)):
+        pushed.stress[link] = Stress(matrix=force)
+    if not place.wanted:
+        return (None,)
+    cells = (d @ cell.T for cell in kernel.reshape(layer.kernel**2, shape[-1], -1))
+    return (patches_back(cells, d.dtype, shape, layer.kernel, layer.stride, layer.padding),)
+
+
+def mix(place: Place, x: np.ndarray):
+    """softmax(Q K^T / sqrt(d_k)) V, head by head; x (B, T, 2 d_k + d_v)."""
+    layer: Any = place.node.layer
+    q, k, v = (_heads(part, layer.heads) for part in np.split(x, [layer.key, 2 * layer.key], axis=-1))
+    scale = x.dtype.type((layer.key // layer.heads) ** -0.5)
+    scores = scale * (q @ k.swapaxes(-1, -2))
+    scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    attention = scores / scores.sum(axis=-1, keepdims=True)
+    return _unheads(attention @ v), q, k, v, attention, scale
+
+
+def mix_back(place: Place, feedback: np.ndarray, kept: Any, pushed: Pushed):
+    q, k, v, attention, scale = kept
+    d = _heads(feedback, place.node.layer.heads)  # type: ignore[union-attr]
+    on_attention = d @ v.swapaxes(-1, -2)
+    on_scores = scale * attention * (on_attention - (on_attention * attention).sum(axis=-1, keepdims=True))
+    parts = on_scores @ k, on_scores.swapaxes(-1, -2) @ q, attention.swapaxes(-1, -2) @ d
+    return (np.concatenate([_unheads(p) for p in parts], axis=-1),)
+
+
+def _heads(x: np.ndarray, heads: int) -> np.ndarray:
+    """(B, T, n) -> (B, heads, T, n / heads)."""
+    return x.reshape(*x.shape[:2], heads, -1).transpose(0, 2, 1, 3)
+
+
+def _unheads(x: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(x.transpose(0, 2, 1, 3)).reshape(x.shape[0], x.shape[2], -1)
+
+
+def pooling(place: Place, x: np.ndarray):
+    """Largest or mean value of each window."""
+    layer: Any = place.node.layer
+    y = pool(x, layer.size, layer.op == "maxpool")
+    return y, x, y
+
+
+def pooling_back(place: Place, feedback: np.ndarray, kept: Any, pushed: Pushed):
+    layer: Any = place.node.layer
+    x, y = kept
+    return (pool_back(feedback, x, y, layer.size, layer.op == "maxpool"),)
+
+
+def norm(place: Place, x: np.ndarray):
+    """(x - mean) / sqrt(variance + eps) scale + shift, over the batch or over the last axis."""
+    layer: Any = place.node.layer
+    scale, shift = (wide(place.group(k), x) for k in ("scale", "shift"))
+    flat, moments = rows_of(x), None
+    if layer.op == "layernorm":
+        flat = x.reshape(-1, x.shape[-1])
+        centred = flat - flat.mean(axis=1, keepdims=True)
+        inverse = 1 / np.sqrt((centred * centred).mean(axis=1, keepdims=True) + x.dtype.type(layer.eps))
+        z = rows_of((centred * inverse).reshape(x.shape))
+        inverse = rows_of(np.broadcast_to(inverse, flat.shape).reshape(x.shape))
+    elif place.training:
+        n = x.size // x.shape[-1]
+        centre = narrow(flat, x) / x.dtype.type(n)
+        centred = flat - wide(centre, x)
+        variance = narrow(centred * centred, x) / x.dtype.type(n)
+        moments = centre, variance * x.dtype.type(n / max(n - 1, 1))
+        inverse = wide(1 / np.sqrt(variance + x.dtype.type(layer.eps)), x)
+        z = centred * inverse
+    else:
+        inverse = wide(1 / np.sqrt(place.group("variance") + x.dtype.type(layer.eps)), x)
+        z = (flat - wide(place.group("mean"), x)) * inverse
+    return (z * scale + shift).reshape(x.shape), z, inverse, moments
+
+
+def norm_back(place: Place, feedback: np.ndarray, kept: Any, pushed: Pushed):
+    layer: Any = place.node.layer
+    z, inverse, _ = kept
+    d = rows_of(feedback)
+    on_scale, on_shift = narrow(d * z, feedback), narrow(d, feedback)
+    pushed.groups[f"scale:{place.node.key}"] = on_scale[:, None]
+    pushed.groups[f"shift:{place.node.key}"] = on_shift[:, None]
+    inner = d * wide(place.group("scale"), feedback)
+    if layer.op == "layernorm":
+        by_sample = inner.reshape(-1, feedback.shape[-1])
+        along = (inner * z).reshape(by_sample.shape).mean(axis=1, keepdims=True) * z.reshape(by_sample.shape)
+        inner = rows_of((by_sample - by_sample.mean(axis=1, keepdims=True) - along).reshape(feedback.shape))
+    elif place.training:
+        share = place.group("scale") / d.dtype.type(feedback.size // feedback.shape[-1])
+        inner = inner - wide(on_shift * share, feedback) - z * wide(on_scale * share, feedback)
+    return ((inner * inverse).reshape(feedback.shape),)
+
+
+def rows_of(x: np.ndarray) -> np.ndarray:
+    """(B, ..., N) -> (B, ... N): long rows, because operations along a short last axis are slow."""
+    return x.reshape(len(x), -1)
+
+
+def wide(a: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """(N,) repeated along the rows of x (B, ..., N)."""
+    return np.tile(a, x[0].size // len(a))
+
+
+def narrow(rows: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Sums (N,) over all axes of x but the last, of numbers in its long rows."""
+    return (np.ones(len(rows), rows.dtype) @ rows).reshape(-1, x.shape[-1]).sum(axis=0)
+
+
+def statistics(place: Place, kept: Any) -> Groups:
+    """Running mean and variance after a batch: (1 - momentum) old + momentum new, the variance unbiased."""
+    layer: Any = place.node.layer
+    moments = kept[-1]
+    rate = moments[0].dtype.type(layer.momentum)
+    pairs = zip(("mean", "variance"), moments)
+    return {f"{k}:{place.node.key}": ((1 - rate) * place.group(k) + rate * new)[:, None] for k, new in pairs}
+
+
+def activate(place: Place, x: np.ndarray):
+    """Eq. (4), line 2: E = sigma(R)."""
+    e = activation(place.node.layer.op).emit(x)
+    return e, x, e
+
+
+def activate_back(place: Place, feedback: np.ndarray, kept: Any, pushed: Pushed):
+    slope = activation(place.node.layer.op).slope(*kept)
+    return ((feedback * slope).astype(feedback.dtype, copy=False),)
+
+
+def reshape(place: Place, x: np.ndarray):
+    return x.reshape(len(x), *place.node.shape), x.shape
+
+
+def reshape_back(place: Place, feedback: np.ndarray, kept: Any, pushed: Pushed):
+    return (feedback.reshape(kept[0]),)
+
+
+def mean(place: Place, x: np.ndarray):
+    return x.reshape(len(x), -1, x.shape[-1]).mean(axis=1), x.shape
+
+
+def mean_back(place: Place, feedback: np.ndarray, kept: Any, pushed: Pushed):
+    (shape,) = kept
+    spread = feedback[:, None] / feedback.dtype.type(np.prod(shape[1:-1]))
+    return (np.broadcast_to(spread, (shape[0], int(np.prod(shape[1:-1])), shape[-1])).reshape(shape),)
+
+
+def add(place: Place, x: np.ndarray, other: np.ndarray):
+    return (x + other,)
+
+
+def add_back(place: Place, feedback: np.ndarray, kept: Any, pushed: Pushed):
+    return feedback, feedback
+
+
+Operation = tuple[Callable, Callable]
+OPERATIONS: dict[str, Operation] = {
+    "Dense": (dense, dense_back),
+    "Conv": (conv, conv_back),
+    "Mix": (mix, mix_back),
+    "Pool": (pooling, pooling_back),
+    "Norm": (norm, norm_back),
+    "Activate": (activate, activate_back),
+    "Reshape": (reshape, reshape_back),
+    "Mean": (mean, mean_back),
+    "Add": (add, add_back),
+}
+
+
+def operation(layer: Layers) -> Operation:
+    """(forward, backward) of a layer."""
+    return OPERATIONS[type(layer).__name__]
+
+
+def run_through(network: Network, places: Mapping[str, Place], x: np.ndarray):
+    """Values of all nodes by name, "input" or the input subsystem among them, and what each keeps for the way back."""
+    values = {network.input_name: x.reshape(len(x), *network.input_shape)}
+    kept = {}
+    for node in network.nodes:
+        forward, _ = operation(node.layer)
+        values[node.name], *kept[node.name] = forward(places[node.name], *(values[n] for n in node.inputs))
+    return values, kept
+
+
+def run_back(network: Network, places: Mapping[str, Place], kept: Mapping[str, Any], feedback: np.ndarray) -> Pushed:
+    """The chain rule from the answer's feedback to stress and forces: Eq. (7)."""
+    pushed = Pushed()
+    on: dict[str, Any] = {network.output_name: feedback}
+    for node in reversed(network.nodes):
+        place = places[node.name]
+        if node.name not in on or not (place.wanted or place.learns):  # nobody listens to it, or it does not care
+            continue
+        _, backward = operation(node.layer)
+        for name, part in zip(node.inputs, backward(place, on[node.name], kept[node.name], pushed)):
+            if part is not None:
+                on[name] = on[name] + part if name in on else part
+    return pushed
