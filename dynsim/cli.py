@@ -131,6 +131,29 @@ def evaluate(folder: Folder, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def reproduce(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="table1, table2, table3, table4 or fig5.")],
+    seeds: Annotated[int, typer.Option(help="Runs of every experiment, each with its own seed.")] = 5,
+    quick: Annotated[bool, typer.Option("--quick", help="Minutes instead of hours; only shows that it runs.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder; default runs/reproduced. What is done is kept.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Worker processes; default one a core.")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a table or figure of the papers again, ours beside theirs."""
+    from dynsim.reproduce import command
+
+    folder = out or Path("runs", "reproduced-quick" if quick else "reproduced")
+    tables = command.reproduce(name, folder, seeds, quick, jobs, quiet)
+    if as_json:
+        typer.echo(json.dumps([t.plain() for t in tables], indent=2))
+        return
+    for table in tables:
+        table.show()
+    typer.echo(f"In {folder}: {', '.join(f'{t.name}.md' for t in tables)}, .json, pictures, and raw/ with every run.")
+
+
+@app.command()
 def doctor(as_json: AsJson = False) -> None:
     """What this machine has: devices, kernels, OpenGL, versions."""
     from dynsim.doctor import examine

@@ -63,6 +63,7 @@ class Interventions(ABC):
 
     scenario: Scenario
     data: LearningData | None
+    kernels: Any
     graph: Graph
     network: Network | None
     field: Field
@@ -105,7 +106,7 @@ class Interventions(ABC):
         before, scenario = self.scenario, self.scenario.changed(**settings)
         if scenario.field.batch != before.field.batch:
             check_batch(scenario, self.graph, self.network, self.data)
-            self.field = build_field(scenario, self.graph, self.network, self.data)
+            self.field = build_field(scenario, self.graph, self.network, self.data, self.kernels)
         self.scenario = scenario
         self.equip()
         if scenario.dynamics.law != before.dynamics.law:

@@ -19,6 +19,7 @@ import numpy as np
 from dynsim.build import build_limit
 from dynsim.dynamics.integrators import PLAIN, Adam, Beside, Integrator, integrator
 from dynsim.dynamics.speed_limit import SpeedLimit
+from dynsim.errors import ShapeError
 from dynsim.scenario import Scenario
 from dynsim.signals import all_weights
 from dynsim.system.graph import Graph, Groups, System, group_kind
@@ -99,7 +100,7 @@ def enter(
     x, memory = dict(system.x), {}
     if phase.kind != "coordinates" and phase.start == 0:
         x |= initial_weights(system.graph, scenario.run.seed, scenario.run.dtype, std)
-        x |= {k: np.array(a, scenario.run.dtype).reshape(x[k].shape) for k, a in (given or {}).items()}
+        x |= fitting(given or {}, x)
     elif phase.kind == "weights":
         x |= path_integrals(system, kernels)
     if phase.kind == "fit":
@@ -109,6 +110,21 @@ def enter(
     v = {k: np.zeros_like(a) for k, a in x.items() if group_kind(k) in moving(scenario, phase)}
     mass = masses(system.graph, kernels, x)
     return system.replace(x=x, v=v, force={}, mass=mass, memory=memory)
+
+
+def fitting(given: Groups, like: Groups) -> Groups:
+    """Given groups in the shape and type of those that they replace; raises ShapeError for one that is none of them."""
+    for key, a in given.items():
+        if key not in like or np.size(a) != like[key].size:
+            shape = like[key].shape if key in like else "no such group"
+            raise ShapeError("a given group does not fit", where=key, given=np.shape(a), allowed=str(shape))
+    return {k: np.array(a, like[k].dtype).reshape(like[k].shape) for k, a in given.items()}
+
+
+def placed(system: System, given: Groups, kernels) -> System:
+    """The state at given positions, with the masses that belong to them."""
+    x = dict(system.x) | fitting(given, system.x)
+    return system.replace(x=x, mass=masses(system.graph, kernels, x))
 
 
 def kind_of(system: System) -> str:

@@ -31,7 +31,7 @@ from dynsim.kernels.load import load
 from dynsim.observables import Snapshot, find, measure, named
 from dynsim.observables.learning import relative_stress
 from dynsim.observables.projection import axes_projection, pca_projection
-from dynsim.recipes import Phase, enter, equipment, kind_of, phases
+from dynsim.recipes import Phase, enter, equipment, kind_of, phases, placed
 from dynsim.scenario import Scenario
 from dynsim.signals import all_weights
 from dynsim.stacking import cast_of, coefficients, stacked, unstacked
@@ -58,7 +58,8 @@ class Simulation(Interventions):
     scenario : what to simulate.
     dataset : used instead of the scenario's (for data in memory).
     data : the same, split and scaled already.
-    weights : trained groups (weight:LINK, bias:NODE, ...) that a recipe's first phase takes instead of drawn ones.
+    given : groups that it starts from instead of drawn ones: coordinates, or for a recipe's first phase trained
+        weights (weight:LINK, bias:NODE, ...).
 
     Raises
     ------
@@ -72,7 +73,7 @@ class Simulation(Interventions):
         *,
         dataset: datasets.Dataset | None = None,
         data: LearningData | None = None,
-        weights: Groups | None = None,
+        given: Groups | None = None,
     ) -> None:
         self.scenario = scenario
         self.kernels = load(scenario.run.device)
@@ -82,11 +83,11 @@ class Simulation(Interventions):
         self.data = data if data is not None else learning_data(scenario, dataset)
         self.graph, self.network = what_exists(scenario, self.data)
         check_batch(scenario, self.graph, self.network, self.data)
-        self.field = build_field(scenario, self.graph, self.network, self.data)
+        self.field = build_field(scenario, self.graph, self.network, self.data, self.kernels)
         self.planned = self.total_steps = self.planned_steps(scenario)
         self.system = initial_system(scenario, self.graph, self.network, self.field, self.kernels)
         self.equip()
-        self._enter(weights)
+        self._enter(given)
         self.projection = self._projection()
         self.observables = self._observable_names()
         self.response: Response | None = None
@@ -128,14 +129,16 @@ class Simulation(Interventions):
         self.motion = Motion(self.push, self.law, self.limit, dt)
         self.pushing = TrainedWeightsField() if phase.kind == "fit" else self.field
 
-    def _enter(self, weights: Groups | None = None) -> None:
-        """Begin the present phase."""
+    def _enter(self, given: Groups | None = None) -> None:
+        """Begin the present phase; `given` is what the first one takes instead of drawn groups."""
         std = weight_scale(self.graph, self.network, self.field)
         scenario, phase = self.scenario, self.phase
         self.system = self.system.replace(event_step=self.system.step, event_span=phase.steps)
         if scenario.recipe.name != "direct":
-            self.system = enter(self.system, phase, scenario, self.kernels, std, weights)
+            self.system = enter(self.system, phase, scenario, self.kernels, std, given)
             self.equip()
+        elif given:
+            self.system = placed(self.system, given, self.kernels)
         if phase.kind == "coordinates":
             start = self.law.start(self.system, scenario.run.seed)
             self.system = self.system.replace(memory=self.system.memory | start)
@@ -167,16 +170,18 @@ class Simulation(Interventions):
         row = {"step": float(system.step), "time": system.time}
         self.last_row = row | measure(self.observables, "step", self.snapshot())
         self.pending.append(self.last_row)
-        self._enter_if_due()
         self._check_stop()
+        self._enter_if_due()
 
     def _check_stop(self) -> None:
         stop, system = self.scenario.run.stop, self.system
-        if system.step % self.field.steps_per_epoch == 0 and self.data is not None and len(self.data.validation):
+        settled = kind_of(system) != "weights"  # the particles that are wanted still wait
+        epoch_done = (system.step - self.phase.start) % self.field.steps_per_epoch == 0
+        if epoch_done and self.data is not None and len(self.data.validation):
             self.validation_accuracy = self.evaluate("validation").accuracy
-            if stop.accuracy is not None and self.validation_accuracy >= stop.accuracy:
+            if settled and stop.accuracy is not None and self.validation_accuracy >= stop.accuracy:
                 self.stopped = f"validation accuracy {self.validation_accuracy:.4f} >= {stop.accuracy}"
-        looked = system.step % self.scenario.record.every == 0  # it builds W again, so not at every step
+        looked = settled and system.step % self.scenario.record.every == 0  # it builds W again, so not at every step
         if stop.stress is not None and looked and relative_stress(self.snapshot()) < stop.stress:
             self.stopped = f"equilibrium: relative stress below {stop.stress}"
         if stop.time is not None and self._started is not None and perf_counter() - self._started > stop.time:
@@ -348,7 +353,7 @@ class Simulation(Interventions):
         system = self.system if system is None else system
         if self.network is None:
             raise DataError("a target field has no classes", where=self.scenario.name)
-        return predict_logits(self.network, all_weights(self.kernels, system), system.x, x)
+        return predict_logits(self.network, all_weights(self.kernels, system), system.x, x, self.kernels)
 
     def evaluate(self, part: str = "test", system: System | None = None) -> Evaluation:
         """Classify a part of the data, "train", "validation" or "test", by the state now or by another."""

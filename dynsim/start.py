@@ -52,18 +52,20 @@ def check_batch(scenario: Scenario, graph: Graph, network: Network | None, data:
     check_memory(scenario, graph, network, min(scenario.field.batch, samples))
 
 
-def build_field(scenario: Scenario, graph: Graph, network: Network | None, data: LearningData | None) -> Field:
+def build_field(scenario: Scenario, graph: Graph, network: Network | None, data: LearningData | None, kernels) -> Field:
     """What pushes; raises ShapeError where data or target do not fit the graph."""
     field, run = scenario.field, scenario.run
     if data is None or network is None:
         return TargetField(graph, target_matrix(scenario, graph), run.dtype)
-    if network.nodes[-1].shape != (data.outputs,):
+    shape = network.nodes[-1].shape
+    if shape != (data.outputs,):
+        flat = "" if len(shape) == 1 else ', after { op = "flatten" } or { op = "mean" }'
         raise ShapeError(
             f"the labels do not fit {network.output_name!r}",
             where="system.network" if scenario.system.network else "system.layers",
-            given=f"{data.outputs} classes, {network.nodes[-1].shape} sub-models",
+            given=f"{data.outputs} classes, {shape} sub-models",
             allowed="as many sub-models as classes",
-            hint='write "auto" as the size of the last layer',
+            hint=f'write "auto" as the size of the last layer{flat}',
         )
     return NetworkField(
         graph,
@@ -74,6 +76,7 @@ def build_field(scenario: Scenario, graph: Graph, network: Network | None, data:
         loss=field.loss,
         seed=run.seed,
         augment=Shifts(field.augment, data) if field.augment else None,
+        kernels=kernels,
     )
 
 

@@ -76,7 +76,7 @@ def table_2_counts(graph: Graph, x: Groups) -> tuple[int, int]:
     However, "Disk" takes all d coordinates of a particle for one number; `Cost.bytes` is what really has to be stored.
     Not counted are gains, which print does not have, and the mu of convolutions.
     """
-    dense = {k.name for k in graph.links if not k.target.endswith(".out")}
+    dense = {k.name for k in graph.links if ".out" not in k.target}
     kept = {k: a for k, a in x.items() if group_kind(k) != "gain" and not (k.startswith("mu:") and k[3:] not in dense)}
     memory = sum(a.size for a in kept.values())
     coordinates = sum(a.size for k, a in kept.items() if group_kind(k) == "q")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,10 +12,11 @@ from dynsim.fields.data import Scaling
 from dynsim.fields.losses import softmax
 from dynsim.fields.network import predict_logits
 from dynsim.kernels.load import load
+from dynsim.recipes import kind_of
 from dynsim.signals import Weights, all_weights
 from dynsim.simulation import Simulation
 from dynsim.stacking import recorded
-from dynsim.system.graph import Graph, Groups, System
+from dynsim.system.graph import PARTICLES, Graph, Groups, System, group_kind
 from dynsim.system.layers import Network
 
 
@@ -39,19 +40,26 @@ class Model:
 
     @classmethod
     def of(cls, simulation: Simulation) -> Model:
-        """The state that a simulation has reached; it must have been a network's."""
+        """The state that a simulation has reached; it must have been a network's.
+
+        While a recipe trains weights it is the network of these weights, whose particles wait.
+        """
         if simulation.data is None or simulation.network is None:
             raise ShapeError("a target field has no classifier", where=simulation.scenario.name)
         system, data = simulation.system, simulation.data
-        x = {k: system.x[k].copy() for k in recorded(system)}
-        return cls(simulation.graph, x, data.scaling, tuple(data.classes), simulation.network)
+        graph, kept = system.graph, recorded(system)
+        if kind_of(system) == "weights":
+            graph = replace(graph, links=tuple(replace(k, metric="weights") for k in graph.links))
+            kept = [k for k in system.x if group_kind(k) not in PARTICLES]
+        x = {k: system.x[k].copy() for k in kept}
+        return cls(graph, x, data.scaling, tuple(data.classes), simulation.network)
 
     def logits(self, X: np.ndarray, device: str = "cpu") -> np.ndarray:
         """(n, classes) received signals of the output, for raw inputs (n, features)."""
         X = np.asarray(X).reshape(len(X), math.prod(np.shape(X)[1:])).astype(self.scaling.centre.dtype)
         if X.shape[1] != self.features:
             raise ShapeError("wrong number of features", given=X.shape[1], allowed=str(self.features))
-        return predict_logits(self.network, self.weights(device), self.x, self.scaling(X))
+        return predict_logits(self.network, self.weights(device), self.x, self.scaling(X), load(device))
 
     @property
     def features(self) -> int:

@@ -67,7 +67,7 @@ def _predict(simulation: Simulation, system: System, question: Predict) -> Predi
     if X.shape[1] != features:
         raise ShapeError("wrong number of features", given=X.shape[1], allowed=str(features))
     weights = all_weights(simulation.kernels, system)
-    values = forward(network, weights, system.x, data.scaling(X))
+    values = forward(network, weights, system.x, data.scaling(X), simulation.kernels)
     received, emitted = signals(network, system.graph, values)
     return Prediction(system.step, _probabilities(values[network.output_name]), received, emitted)
 

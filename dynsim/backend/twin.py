@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from dynsim.errors import OptionError
+from dynsim.scenario import Scenario
 from dynsim.simulation import Simulation
 from dynsim.system.layers import Layers
 
@@ -18,22 +19,28 @@ def dense_twin(simulation: Simulation) -> Simulation:
     scenario = simulation.scenario
     if scenario.run.twin is None or simulation.data is None:
         raise OptionError("the scenario asks for no twin", where="run.twin", hint="--set run.twin=0.002")
+    steps = max(1, simulation.phase.batch(simulation.system.step))
+    return Simulation(twin_scenario(scenario, scenario.run.twin, steps), data=simulation.data)
+
+
+def twin_scenario(scenario: Scenario, rate: float, steps: int) -> Scenario:
+    """A scenario in which every link is a matrix of weights, moved by Adam at a rate."""
     settings = {
         "system.metric": "weights",
         "system.network": [_plain(layer) for layer in scenario.system.network],
         "system.trained": ["weight", "bias", "scale", "shift"],
         "dynamics.integrator": "adam",
         "dynamics.law": "friction",
-        "dynamics.eta": scenario.run.twin,
+        "dynamics.eta": rate,
         "dynamics.dt": 1.0,
         "dynamics.confinement": 0.0,
         "run.twin": None,
         "run.stop": {},
-        "run.steps": max(1, simulation.phase.batch(simulation.system.step)),
+        "run.steps": steps,
         "recipe.name": "direct",
         "record.observables": ["loss", "accuracy"],
     }
-    return Simulation(scenario.changed(**settings), data=simulation.data)
+    return scenario.changed(**settings)
 
 
 def _plain(layer: Layers) -> dict[str, Any]:

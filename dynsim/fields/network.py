@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from dynsim.errors import ShapeError, unknown
 from dynsim.fields.losses import LOSSES, loss_and_feedback
 from dynsim.fields.operations import Place, run_back, run_through, statistics
 from dynsim.forces import Response
+from dynsim.kernels import reference
 from dynsim.signals import Weights
 from dynsim.system.graph import Graph, Groups, System
 from dynsim.system.initialise import random
@@ -36,6 +38,7 @@ class NetworkField:
     batch : samples per step; n or more means the full batch.
     loss : "cross-entropy" or "squared".
     augment : (batch, generator) -> batch, for training inputs.
+    kernels : of the device, for images and norms.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class NetworkField:
         loss: str = "cross-entropy",
         seed: int = 0,
         augment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None,
+        kernels: Any = reference,
     ) -> None:
         if loss not in LOSSES:
             raise unknown("loss", loss, LOSSES)
@@ -61,7 +65,7 @@ class NetworkField:
                 hint='write "auto" as the first entry of system.layers',
             )
         self.graph, self.network, self.x, self.y, self.loss, self.seed = graph, network, x, y, loss, seed
-        self.augment = augment
+        self.augment, self.kernels = augment, kernels
         self.batch = min(batch, len(x))
         self.steps_per_epoch = max(1, len(x) // self.batch)
         self._epoch, self._order = -1, np.arange(len(x))
@@ -80,7 +84,7 @@ class NetworkField:
         x, y = (self.x, self.y) if self.batch == len(self.x) else (self.x[chosen], self.y[chosen])
         if self.augment is not None:
             x = self.augment(x, random(self.seed, "augment", step))
-        places = places_of(self.network, weights, system.x, training=True)
+        places = places_of(self.network, weights, system.x, self.kernels, training=True)
         values, kept = run_through(self.network, places, x)
         answer = values[self.network.output_name]
         loss, feedback = loss_and_feedback(self.loss, answer, y)
@@ -104,14 +108,15 @@ class NetworkField:
         return new
 
 
-def places_of(network: Network, weights: Mapping[str, Weights], x: Groups, training: bool) -> dict[str, Place]:
+def places_of(
+    network: Network, weights: Mapping[str, Weights], x: Groups, kernels: Any, training: bool
+) -> dict[str, Place]:
     """Where every node works."""
-    matmul = next(iter(weights.values())).matmul
     learning: set[str] = set()
     places: dict[str, Place] = {}
     for node in network.nodes:  # nobody needs the feedback of what does not depend on anything that moves
         wanted = not learning.isdisjoint(node.inputs)
-        places[node.name] = place = Place(node, weights, x, matmul, training, wanted)
+        places[node.name] = place = Place(node, weights, x, kernels, training, wanted)
         if wanted or place.learns:
             learning.add(node.name)
     return places
@@ -156,17 +161,20 @@ def rms(signal: np.ndarray) -> np.ndarray:
     return np.sqrt(np.einsum("bi,bi->i", signal, signal) / len(signal))
 
 
-def forward(network: Network, weights: Mapping[str, Weights], x: Groups, inputs: np.ndarray) -> dict[str, np.ndarray]:
+def forward(
+    network: Network, weights: Mapping[str, Weights], x: Groups, inputs: np.ndarray, kernels: Any = reference
+) -> dict[str, np.ndarray]:
     """Values (B, ...) of every node for scaled inputs (B, N_in), with running statistics; the last are the logits."""
-    return run_through(network, places_of(network, weights, x, training=False), inputs)[0]
+    return run_through(network, places_of(network, weights, x, kernels, training=False), inputs)[0]
 
 
-def predict_logits(network: Network, weights: Mapping[str, Weights], x: Groups, inputs: np.ndarray) -> np.ndarray:
+def predict_logits(
+    network: Network, weights: Mapping[str, Weights], x: Groups, inputs: np.ndarray, kernels: Any = reference
+) -> np.ndarray:
     """(n, classes) received signals of the output for scaled inputs (n, N_in), in bounded memory."""
     chunk = max(1, min(4096, MOST_NUMBERS // max(largest_value(network, n) for n in network.nodes)))
-    parts = [
-        forward(network, weights, x, inputs[i : i + chunk])[network.output_name] for i in range(0, len(inputs), chunk)
-    ]
+    starts = range(0, len(inputs), chunk)
+    parts = [forward(network, weights, x, inputs[i : i + chunk], kernels)[network.output_name] for i in starts]
     return np.concatenate(parts) if parts else np.empty((0, *network.nodes[-1].shape), inputs.dtype)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dynsim.forces import Stress
-from dynsim.kernels.images import patches, patches_back, pool, pool_back
+from dynsim.kernels import reference
 from dynsim.signals import Weights, activation
 from dynsim.system.graph import Groups
 from dynsim.system.layers import Conv, Layers, Network, Node
@@ -23,7 +23,7 @@ from dynsim.system.layout import kernel_of, phi_of
 
 @dataclass(frozen=True)
 class Place:
-    """Where a layer works: its node, the weights of its links, the groups, and how matrices are multiplied.
+    """Where a layer works: its node, the weights of its links, the groups, and the device's kernels.
 
     `training` chooses the statistics of the batch over the running ones; `wanted` is False where nobody needs the
     feedback of what came in, as for the data.
@@ -32,7 +32,7 @@ class Place:
     node: Node
     weights: Mapping[str, Weights]
     x: Groups
-    matmul: Callable
+    kernels: Any = reference
     training: bool = False
     wanted: bool = True
 
@@ -82,9 +82,9 @@ def dense_back(place: Place, feedback: np.ndarray, kept: Any, pushed: Pushed):
 def conv(place: Place, x: np.ndarray):
     """A convolution as one product of the image's patches with the kernel (im2col)."""
     layer: Any = place.node.layer
-    columns = patches(x, layer.kernel, layer.stride, layer.padding)
+    columns = place.kernels.patches(x, layer.kernel, layer.stride, layer.padding)
     kernel = _kernel(place, layer)
-    r = place.matmul(columns, kernel)
+    r = place.kernels.matmul(columns, kernel)
     r = r.reshape(len(x), *place.node.shape)
     if place.has("bias"):
         r = (rows_of(r) + wide(place.group("bias"), r)).reshape(r.shape)
@@ -102,14 +102,14 @@ def conv_back(place: Place, feedback: np.ndarray, kept: Any, pushed: Pushed):
     columns, kernel, shape = kept
     d = feedback.reshape(-1, feedback.shape[-1])
     if place.has("bias"):
-        pushed.groups[f"bias:{place.node.key}"] = narrow(rows_of(feedback), feedback)[:, None]
-    on_kernel = place.matmul(columns.T, d).reshape(layer.kernel, layer.kernel, shape[-1], -1)
+        pushed.groups[f"bias:{place.node.key}"] = narrow(place.kernels.sums(rows_of(feedback)), feedback)[:, None]
+    on_kernel = place.kernels.matmul(columns.T, d).reshape(layer.kernel, layer.kernel, shape[-1], -1)
     for link, force in zip(place.node.links, phi_of(layer, on_kernel)):
         pushed.stress[link] = Stress(matrix=force)
     if not place.wanted:
         return (None,)
-    cells = (d @ cell.T for cell in kernel.reshape(layer.kernel**2, shape[-1], -1))
-    return (patches_back(cells, d.dtype, shape, layer.kernel, layer.stride, layer.padding),)
+    columns = place.kernels.matmul(d, kernel.T)
+    return (place.kernels.patches_back(columns, shape, layer.kernel, layer.stride, layer.padding),)
 
 
 def mix(place: Place, x: np.ndarray):
@@ -144,57 +144,68 @@ def _unheads(x: np.ndarray) -> np.ndarray:
 def pooling(place: Place, x: np.ndarray):
     """Largest or mean value of each window."""
     layer: Any = place.node.layer
-    y = pool(x, layer.size, layer.op == "maxpool")
+    y = place.kernels.pool(x, layer.size, layer.op == "maxpool")
     return y, x, y
 
 
 def pooling_back(place: Place, feedback: np.ndarray, kept: Any, pushed: Pushed):
     layer: Any = place.node.layer
     x, y = kept
-    return (pool_back(feedback, x, y, layer.size, layer.op == "maxpool"),)
+    return (place.kernels.pool_back(feedback, x, y, layer.size, layer.op == "maxpool"),)
 
 
 def norm(place: Place, x: np.ndarray):
     """(x - mean) / sqrt(variance + eps) scale + shift, over the batch or over the last axis."""
     layer: Any = place.node.layer
-    scale, shift = (wide(place.group(k), x) for k in ("scale", "shift"))
-    flat, moments = rows_of(x), None
     if layer.op == "layernorm":
-        flat = x.reshape(-1, x.shape[-1])
-        centred = flat - flat.mean(axis=1, keepdims=True)
-        inverse = 1 / np.sqrt((centred * centred).mean(axis=1, keepdims=True) + x.dtype.type(layer.eps))
-        z = rows_of((centred * inverse).reshape(x.shape))
-        inverse = rows_of(np.broadcast_to(inverse, flat.shape).reshape(x.shape))
-    elif place.training:
-        n = x.size // x.shape[-1]
-        centre = narrow(flat, x) / x.dtype.type(n)
-        centred = flat - wide(centre, x)
-        variance = narrow(centred * centred, x) / x.dtype.type(n)
-        moments = centre, variance * x.dtype.type(n / max(n - 1, 1))
-        inverse = wide(1 / np.sqrt(variance + x.dtype.type(layer.eps)), x)
-        z = centred * inverse
+        return _layer_norm(place, x)
+    rows, n, moments = rows_of(x), x.dtype.type(x.size // x.shape[-1]), None
+    if place.training:
+        centre = narrow(place.kernels.sums(rows), x) / n
+        variance = narrow(place.kernels.squares(rows, wide(centre, x)), x) / n
+        moments = centre, variance * (n / max(n - 1, 1))
     else:
-        inverse = wide(1 / np.sqrt(place.group("variance") + x.dtype.type(layer.eps)), x)
-        z = (flat - wide(place.group("mean"), x)) * inverse
-    return (z * scale + shift).reshape(x.shape), z, inverse, moments
+        centre, variance = place.group("mean"), place.group("variance")
+    inverse = 1 / np.sqrt(variance + x.dtype.type(layer.eps))
+    factor = wide(inverse * place.group("scale"), x)
+    y = place.kernels.scaled(rows, wide(centre, x), factor, wide(place.group("shift"), x))
+    return y.reshape(x.shape), rows, centre, inverse, moments
 
 
 def norm_back(place: Place, feedback: np.ndarray, kept: Any, pushed: Pushed):
-    layer: Any = place.node.layer
-    z, inverse, _ = kept
-    d = rows_of(feedback)
-    on_scale, on_shift = narrow(d * z, feedback), narrow(d, feedback)
+    if place.node.layer.op == "layernorm":
+        return _layer_norm_back(place, feedback, kept, pushed)
+    rows, centre, inverse, _ = kept
+    d, centre = rows_of(feedback), wide(centre, feedback)
+    on_shift, along = (narrow(a, feedback) for a in place.kernels.products(d, rows, centre))
+    on_scale = along * inverse
+    _push_norm(place, on_scale, on_shift, pushed)
+    factor = inverse * place.group("scale")
+    share = factor / d.dtype.type(feedback.size // feedback.shape[-1] if place.training else np.inf)
+    parts = (wide(a, feedback) for a in (factor, share * on_shift, share * inverse * on_scale))
+    return (place.kernels.norm_back(d, rows, centre, *parts).reshape(feedback.shape),)
+
+
+def _push_norm(place: Place, on_scale: np.ndarray, on_shift: np.ndarray, pushed: Pushed) -> None:
     pushed.groups[f"scale:{place.node.key}"] = on_scale[:, None]
     pushed.groups[f"shift:{place.node.key}"] = on_shift[:, None]
-    inner = d * wide(place.group("scale"), feedback)
-    if layer.op == "layernorm":
-        by_sample = inner.reshape(-1, feedback.shape[-1])
-        along = (inner * z).reshape(by_sample.shape).mean(axis=1, keepdims=True) * z.reshape(by_sample.shape)
-        inner = rows_of((by_sample - by_sample.mean(axis=1, keepdims=True) - along).reshape(feedback.shape))
-    elif place.training:
-        share = place.group("scale") / d.dtype.type(feedback.size // feedback.shape[-1])
-        inner = inner - wide(on_shift * share, feedback) - z * wide(on_scale * share, feedback)
-    return ((inner * inverse).reshape(feedback.shape),)
+
+
+def _layer_norm(place: Place, x: np.ndarray):
+    layer: Any = place.node.layer
+    centred = x - x.mean(axis=-1, keepdims=True)
+    inverse = 1 / np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + x.dtype.type(layer.eps))
+    z = centred * inverse
+    return z * place.group("scale") + place.group("shift"), z, inverse
+
+
+def _layer_norm_back(place: Place, feedback: np.ndarray, kept: Any, pushed: Pushed):
+    z, inverse = kept
+    flat = feedback.reshape(-1, feedback.shape[-1])
+    _push_norm(place, (flat * z.reshape(flat.shape)).sum(axis=0), flat.sum(axis=0), pushed)
+    inner = feedback * place.group("scale")
+    along = (inner * z).mean(axis=-1, keepdims=True)
+    return (inverse * (inner - inner.mean(axis=-1, keepdims=True) - z * along),)
 
 
 def rows_of(x: np.ndarray) -> np.ndarray:
@@ -207,9 +218,9 @@ def wide(a: np.ndarray, x: np.ndarray) -> np.ndarray:
     return np.tile(a, x[0].size // len(a))
 
 
-def narrow(rows: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Sums (N,) over all axes of x but the last, of numbers in its long rows."""
-    return (np.ones(len(rows), rows.dtype) @ rows).reshape(-1, x.shape[-1]).sum(axis=0)
+def narrow(columns: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Sums (N,) over all that belongs to the same place of the last axis of x, of numbers for its long rows."""
+    return columns.reshape(-1, x.shape[-1]).sum(axis=0)
 
 
 def statistics(place: Place, kept: Any) -> Groups:

@@ -14,21 +14,22 @@ from __future__ import annotations
 import functools
 import inspect
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
 import threadpoolctl
-from numba import config, get_num_threads, njit
+from numba import get_num_threads, njit
 
 from . import scalar
+from .images import pool  # noqa: F401
+from .images_cpu import norm_back, patches, patches_back, pool_back, products, scaled, squares, sums  # noqa: F401
+from .sharing import WORTH_A_THREAD, share
 
 FAST = {"reassoc", "contract", "arcp", "afn", "nsz"}  # no nnan, no ninf: NaN and Inf must stay visible
 ROWS, COLUMNS = 32, 512  # of a tile; a row of a tile starts at r * COLUMNS
 IN_REGISTERS = 12  # coordinates summed at a time; more of them spill
 SCALAR_LANES = 32  # fewer columns than this do not fill the SIMD lanes
 TASKS = 64  # wanted at least, when there are rows enough
-WORTH_A_THREAD = 2_000_000  # multiply-adds
 PRODUCT_BLOCKS, BLOCK_SIDE = 8, 64  # of a matrix product: at most so many, at least so wide
 DOT = scalar.DOT
 
@@ -54,7 +55,7 @@ def path_integral(metric, q_a, q_b, mu, gain, eps, p):
     constants = _constants(metric, eps, p, dtype)
     arguments = np.ascontiguousarray(q_a), columns_last, coefficients, *constants, w
     tasks = -(-M // ROWS) * -(-N // COLUMNS)
-    _share(functools.partial(_forward(metric, d), *arguments), tasks, q_a.size * N)
+    share(functools.partial(_forward(metric, d), *arguments), tasks, q_a.size * N)
     return w
 
 
@@ -69,11 +70,11 @@ def path_integral_forces(metric, q_a, q_b, mu, gain, eps, p, stress):
     blocks = -(-M // block)
     on_a = np.zeros((H, M, d), dtype)
     on_b = np.empty((blocks, H, N, d), dtype)
-    sums = np.empty((blocks, H, 2))
+    totals = np.empty((blocks, H, 2))
     arrays = (np.ascontiguousarray(x, dtype) for x in (q_a, q_b, stress))
-    arguments = *arrays, *_constants(metric, eps, p, dtype), block, on_a, on_b, sums
-    _share(functools.partial(_forces(metric, d), *arguments), H * blocks, q_a.size * N)
-    of_value, of_slope = sums.sum(0).T
+    arguments = *arrays, *_constants(metric, eps, p, dtype), block, on_a, on_b, totals
+    share(functools.partial(_forces(metric, d), *arguments), H * blocks, q_a.size * N)
+    of_value, of_slope = totals.sum(0).T
     coefficients = (gain * mu).astype(dtype)[:, None, None]
     on_a *= coefficients
     softened = metric in ("l2", "plummer", "reciprocal")
@@ -125,7 +126,7 @@ def matmul(a, b):
             else:
                 np.matmul(a, b[:, cut], out=out[:, cut])
 
-    _share(multiply, blocks, M * N * len(b))
+    share(multiply, blocks, M * N * len(b))
     return out
 
 
@@ -137,23 +138,6 @@ def thread_count():
 def limit_blas_threads():
     """One BLAS thread a call, for the whole process: `matmul` brings its own, with reproducible bits."""
     threadpoolctl.threadpool_limits(limits=1, user_api="blas")
-
-
-def _share(work, tasks, operations):
-    """Call work(first, step) for tasks first, first + step, ... on each thread; the caller is one of them."""
-    threads = min(get_num_threads(), tasks) if operations > WORTH_A_THREAD else 1
-    helpers = [_pool().submit(work, first, threads) for first in range(1, threads)]
-    work(0, threads)
-    for helper in helpers:
-        helper.result()
-
-
-@functools.cache
-def _pool():
-    return ThreadPoolExecutor(
-        config.NUMBA_NUM_THREADS,  # type: ignore[attr-defined]
-        thread_name_prefix="dynsim",
-    )
 
 
 def _too_narrow(rows, columns):
@@ -285,7 +269,7 @@ def _forces(metric, d):
     METRIC = scalar.CODES[metric]
     CHUNKS, WIDTH = _chunks(d)
 
-    def forces(q_a, q_b, stress, softening, p, one, huge, block, on_a, on_b, sums, first, step):
+    def forces(q_a, q_b, stress, softening, p, one, huge, block, on_a, on_b, totals, first, step):
         H, M, D = q_a.shape
         N = q_b.shape[1]
         for task in range(first, H * ((M + block - 1) // block), step):
@@ -326,7 +310,7 @@ def _forces(metric, d):
                 for j in range(n):
                     for k in range(D):
                         on_b[part, h, j_0 + j, k] = back[k * COLUMNS + j]
-            sums[part, h, 0], sums[part, h, 1] = of_value, of_slope
+            totals[part, h, 0], totals[part, h, 1] = of_value, of_slope
 
     return _named(forces, metric, d)
 

@@ -1,4 +1,8 @@
-"""Patches and windows of images (B, height, width, channels); array-namespace code for every device."""
+"""Patches and windows of images (B, height, width, channels), and normalisation; array-namespace code for every device.
+
+Normalisation works on long rows (B, K), because operations along a short last axis are slow; what belongs to a column
+is (K,).
+"""
 
 from __future__ import annotations
 
@@ -19,18 +23,15 @@ def patches(x, kernel, stride=1, padding=0):
     return windows.reshape(b * out_h * out_w, kernel * kernel * channels)
 
 
-def patches_back(cells, dtype, shape, kernel, stride=1, padding=0):
-    """The transpose of `patches`: every pixel of an image of `shape` gets the sum of what its windows hold.
-
-    `cells` yields the columns of `patches` by cells of the kernel, row by row: (B Ho Wo, C) each.
-    """
+def patches_back(columns, shape, kernel, stride=1, padding=0):
+    """The transpose of `patches`: every pixel of an image of `shape` gets the sum of what its windows hold."""
     b, height, width, channels = shape
-    out = np.zeros((b, height + 2 * padding, width + 2 * padding, channels), dtype)
+    out = np.zeros((b, height + 2 * padding, width + 2 * padding, channels), columns.dtype)
     out_h, out_w = (out.shape[1] - kernel) // stride + 1, (out.shape[2] - kernel) // stride + 1
-    for number, cell in enumerate(cells):
-        i, j = divmod(number, kernel)
-        window = out[:, i : i + stride * out_h : stride, j : j + stride * out_w : stride]
-        window += cell.reshape(b, out_h, out_w, channels)
+    windows = columns.reshape(b, out_h, out_w, kernel, kernel, channels)
+    for i in range(kernel):
+        for j in range(kernel):
+            out[:, i : i + stride * out_h : stride, j : j + stride * out_w : stride] += windows[:, :, :, i, j]
     return out[:, padding : padding + height, padding : padding + width]
 
 
@@ -64,3 +65,28 @@ def pool_back(feedback, x, y, size, largest):
         else:
             target[...] = feedback / x.dtype.type(size * size)
     return out
+
+
+def sums(rows):
+    """(K,) sums of columns."""
+    return np.ones(len(rows), rows.dtype) @ rows
+
+
+def squares(rows, centre):
+    """(K,) sums of squares of columns minus their centre."""
+    return np.square(rows - centre).sum(axis=0)
+
+
+def scaled(rows, centre, factor, shift):
+    """(rows - centre) * factor + shift."""
+    return (rows - centre) * factor + shift
+
+
+def products(feedback, rows, centre):
+    """((K,) sums of the feedback, (K,) sums of its products with rows - centre)."""
+    return sums(feedback), (feedback * (rows - centre)).sum(axis=0)
+
+
+def norm_back(feedback, rows, centre, factor, constant, slope):
+    """feedback * factor - constant - (rows - centre) * slope."""
+    return feedback * factor - constant - (rows - centre) * slope

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .images import norm_back, patches, patches_back, pool, pool_back, products, scaled, squares, sums  # noqa: F401
+
 METRICS = ("l1", "l2", "lp", "squared", "reciprocal", "plummer", "dot")
 
 

@@ -1,0 +1,1 @@
+"""The papers' tables and figures again: ours beside theirs, as table, picture and raw JSON."""
