@@ -5,7 +5,7 @@ import statistics
 from math import isnan
 
 from dynsim import Scenario, Simulation
-from dynsim.backend.rivals import dense_twin
+from dynsim.backend.twin import dense_twin
 
 
 def reached(name: str, seed: int, settings: list[str], twin: bool) -> tuple[float, float]:
