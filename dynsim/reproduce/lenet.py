@@ -18,6 +18,7 @@ from dynsim.system.graph import Groups
 
 # (copies of dense layers, copies of conv2): the rows of Table 2.
 ROWS = ((2, 3), (2, 5), (3, 6), (5, 8), (7, 7))
+MANY_COPIES_ETA = 0.005  # rows that fit well have less far to go
 KEPT = 0.001  # rate of Adam for what is no particle, and for the rivals of the fine-tuning
 SCENARIO, KERNEL = "lenet", 5
 
@@ -147,6 +148,8 @@ def unfixed(
 ) -> dict[str, Any]:
     """The fitted coordinates moved on under the network's feedback, recipe C: by the Eq. (10) physics, or by Adam."""
     changes: dict[str, Any] = {"recipe.name": "direct", "run.epochs": epochs}
+    if mover == "physics" and min(row) >= 5:
+        changes["dynamics.eta"] = MANY_COPIES_ETA
     if mover == "adam":
         changes |= {"dynamics.integrator": "adam", "dynamics.eta": KEPT, "dynamics.dt": 1.0}
     start = load_arrays(folder, fixed_name(row, seed, policy))
