@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dynsim.backend.estimator import DynClassifier
+    from dynsim.backend.estimator import DynClassifier, DynRegressor
     from dynsim.backend.formats import load_model, save_model
     from dynsim.backend.inference import Model
     from dynsim.datasets import Dataset
@@ -27,6 +27,7 @@ _HOME = {
     "Cast": "dynsim.frame",
     "Dataset": "dynsim.datasets",
     "DynClassifier": "dynsim.backend.estimator",
+    "DynRegressor": "dynsim.backend.estimator",
     "DynsimError": "dynsim.errors",
     "Frame": "dynsim.frame",
     "Graph": "dynsim.system.graph",

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from dynsim.cli_export import export
 from dynsim.errors import DynsimError
 
 app = typer.Typer(
@@ -151,6 +152,9 @@ def reproduce(
     for table in tables:
         table.show()
     typer.echo(f"In {folder}: {', '.join(f'{t.name}.md' for t in tables)}, .json, pictures, and raw/ with every run.")
+
+
+app.command()(export)
 
 
 @app.command()

@@ -265,8 +265,6 @@ class Scenario(Section):
             fail("a target field has no recipe", ("recipe", "name"), self.recipe.name, "direct")
         if self.recipe.name != "direct" and self.dynamics.integrator == "leapfrog":
             fail("leapfrog has no recipe", ("recipe", "name"), self.recipe.name, "direct, or another integrator")
-        if self.field.augment and self.field.centre and self.field.per_feature:
-            fail("images that are shifted have one mean", ("field", "per_feature"), True, "false")
         if self.field.kind == "target" and len(self.system.layers) != 2:
             fail("a target field has exactly two layers", ("system", "layers"), self.system.layers)
         if self.field.kind == "target" and "auto" in self.system.layers:

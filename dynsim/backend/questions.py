@@ -21,7 +21,7 @@ from dynsim.commands import (
     StrongestLinks,
 )
 from dynsim.errors import DataError, ShapeError, unknown
-from dynsim.fields.data import LearningData, Scaling
+from dynsim.fields.data import LearningData
 from dynsim.fields.losses import loss_and_feedback, softmax
 from dynsim.fields.network import forward, signals
 from dynsim.observables.links import strongest_links
@@ -91,7 +91,7 @@ def _evaluate(simulation: Simulation, system: System, question: Evaluate) -> Eva
         loss=loss_and_feedback(simulation.scenario.field.loss, logits, true)[0] if len(true) else math.nan,
         accuracy=float(right.mean()) if len(true) else math.nan,
         confusion=confusion,
-        gallery_X=_raw(data.scaling, x[shown]),
+        gallery_X=data.scaling.undo(x[shown]),
         gallery_true=true[shown],
         gallery_predicted=predicted[shown],
         gallery_probability=_probabilities(logits[shown]).max(axis=1),
@@ -106,8 +106,9 @@ def _boundary(simulation: Simulation, system: System, question: Boundary) -> Bou
             where=simulation.scenario.name,
             given=f"{data.train.x.shape[1]} features",
         )
-    points = _raw(data.scaling, data.test.x)
-    everything = np.concatenate([points, *(_raw(data.scaling, data.part(name).x) for name in ("train", "validation"))])
+    points = data.scaling.undo(data.test.x)
+    others = (data.scaling.undo(data.part(name).x) for name in ("train", "validation"))
+    everything = np.concatenate([points, *others])
     low, high = everything.min(axis=0), everything.max(axis=0)
     margin = MARGIN * (high - low)
     x, y = np.linspace(low - margin, high + margin, question.resolution).T
@@ -126,8 +127,3 @@ def _probabilities(logits: np.ndarray) -> np.ndarray:
     """(n, classes) float64, rows sum to 1; as `dynsim.backend.inference.Model.probabilities`."""
     p = softmax(logits.astype(np.float64))
     return p / p.sum(axis=1, keepdims=True)
-
-
-def _raw(scaling: Scaling, x: np.ndarray) -> np.ndarray:
-    """Scaled inputs (n, features) in the units that they came in."""
-    return x * x.dtype.type(scaling.scale) + scaling.centre

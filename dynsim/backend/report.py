@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -17,10 +18,13 @@ from rich.table import Table
 from dynsim import datasets
 from dynsim.backend.cost import cost
 from dynsim.backend.formats import load_model
+from dynsim.backend.forms import measure
 from dynsim.errors import FileFormatError, RunFolderError
 from dynsim.runfolder import CHECKPOINT, MODEL, TRAJECTORY, RunFolder
 from dynsim.scenario import Scenario
 from dynsim.trajectory.reader import Trajectory
+
+TIMED = 256  # samples of a batch whose inference is timed
 
 
 def final_table(folder: RunFolder) -> None:
@@ -152,6 +156,7 @@ def _scenario_lines(s: Scenario) -> dict[str, Any]:
         "metric": f"{s.system.metric}, H {s.system.copies}, d {s.system.dim}",
         "field": s.field.dataset or "target matrix",
         "dynamics": f"{s.dynamics.integrator}, law {s.dynamics.law}, dt {s.dynamics.dt}, eta {s.dynamics.eta}",
+        "recipe": s.recipe.name,
         "seed": s.run.seed,
     }
 
@@ -179,10 +184,8 @@ def evaluate_run(path: Path) -> dict[str, Any]:
         "classes": [str(c) for c in model.classes],
         "confusion": confusion.tolist(),
         "inference_s": seconds,
-        "inference_us_per_sample": 1e6 * seconds / max(len(predicted), 1),
-        "parameters": price.parameters,
-        "bytes": price.bytes,
-        "macs": price.macs,
+        **asdict(price),
+        **measure(model, data.X_test[:TIMED]).report(),
     }
 
 
@@ -190,10 +193,19 @@ def print_evaluation(result: dict[str, Any]) -> None:
     """The same for a person."""
     console = Console()
     console.print(
-        f"test accuracy {100 * result['test_accuracy']:.2f} % on {result['samples']} samples of {result['dataset']}, "
-        f"{result['inference_us_per_sample']:.1f} us a sample",
+        f"test accuracy {100 * result['test_accuracy']:.2f} % on {result['samples']} samples of {result['dataset']}",
         highlight=False,
     )
+    console.print(
+        f"{result['parameters']:,} numbers, {result['bytes']:,} bytes, {result['macs']:,} MACs; "
+        f"{result['inference_us_per_sample']:.1f} us a sample ({result['dense_us_per_sample']:.1f} with dense weights) "
+        f"in batches of {result['batch']}",
+        highlight=False,
+    )
+    for link, of in result["forms"].items():
+        console.print(
+            f"  {link}: {of['form']}, {of['us']:.2f} us a sample, dense {of['dense_us']:.2f}", highlight=False
+        )
     console.print("confusion: rows true, columns predicted", highlight=False)
     table = Table()
     table.add_column("")

@@ -29,6 +29,10 @@ class Scaling:
     def __call__(self, x: np.ndarray) -> np.ndarray:
         return (x - self.centre) / x.dtype.type(self.scale)
 
+    def undo(self, x: np.ndarray) -> np.ndarray:
+        """Scaled inputs in the units that they came in."""
+        return x * x.dtype.type(self.scale) + self.centre
+
 
 @dataclass(frozen=True)
 class Part:
@@ -89,7 +93,7 @@ class LearningData:
 
 
 class Shifts:
-    """Images shifted by up to `most` pixels along both axes, each by its own, with the background coming in.
+    """Images shifted by up to `most` pixels along both axes, each by its own, with zeros coming in.
 
     Raises ShapeError for data that are no images.
     """
@@ -97,16 +101,14 @@ class Shifts:
     def __init__(self, most: int, data: LearningData) -> None:
         if len(data.input_shape) not in (2, 3):
             raise ShapeError("only images can be shifted", where="field.augment", given=data.input_shape)
-        self.most, self.shape = most, tuple(data.input_shape[:2])
-        self.background = float(data.scaling(np.zeros(1, data.train.x.dtype))[0])
+        self.most, self.shape, self.scaling = most, tuple(data.input_shape[:2]), data.scaling
 
     def __call__(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """(B, features) -> the same, shifted."""
         height, width, most = *self.shape, self.most
-        images = x.reshape(len(x), height, width, -1)
-        around = ((0, 0), (most, most), (most, most), (0, 0))
-        padded = np.pad(images, around, constant_values=x.dtype.type(self.background))
+        images = self.scaling.undo(x).reshape(len(x), height, width, -1)
+        padded = np.pad(images, ((0, 0), (most, most), (most, most), (0, 0)))
         down, right = rng.integers(2 * most + 1, size=(2, len(x)))
         rows, columns = down[:, None] + np.arange(height), right[:, None] + np.arange(width)
         shifted = padded[np.arange(len(x))[:, None, None], rows[:, :, None], columns[:, None, :]]
-        return shifted.reshape(x.shape)
+        return self.scaling(shifted.reshape(x.shape))
