@@ -86,7 +86,7 @@ def measure(model: Model, X: np.ndarray, device: str = "cpu") -> Timings:
 
     Raises ShapeError for an empty batch or another number of features.
     """
-    inputs = _scaled(model, X)
+    inputs, kernels = _scaled(model, X), load(device)
     links = {k.name: k for k in model.graph.links}
     options = {name: forms_of(model, link) for name, link in links.items()}
     weights = {
@@ -101,7 +101,7 @@ def measure(model: Model, X: np.ndarray, device: str = "cpu") -> Timings:
     mixed = {name: weights[chosen.get(name, "dense")][name] for name in links}
 
     def logits(of: Mapping[str, Any]) -> np.ndarray:
-        return predict_logits(model.network, of, model.x, inputs, load(device))
+        return predict_logits(model.network, of, model.x, inputs, kernels)
 
     used = [form for form in FORMS if any(form in has for has in options.values())]
     return Timings(
