@@ -1,0 +1,269 @@
+"""Networks that others trained: their tensors, and which of these are layers of weights that can be converted."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import warnings
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as decode
+
+from dynsim.backend.layouts import Layout, channels_last, channels_last_depthwise, convolution, dense
+from dynsim.checkpoint import metadata
+from dynsim.datafiles import bounded
+from dynsim.errors import DataError, FileFormatError, OptionError, did_you_mean, unknown
+
+SMALLEST = 256  # numbers; below, no form saves what its own scales and codebooks cost
+AXES = ("auto", "torch", "keras")
+FORMATS = (".onnx", ".safetensors", ".npz")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One tensor of weights.
+
+    Attributes
+    ----------
+    name : of the tensor.
+    layouts : the ways in which it can be a matrix.
+    nodes : what uses it, where the file has a graph.
+    """
+
+    name: str
+    layouts: tuple[Layout, ...]
+    nodes: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """dense, conv or depthwise."""
+        return {"im2col": "conv"}.get(self.layouts[0].name, self.layouts[0].name)
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """What a file of weights holds.
+
+    Attributes
+    ----------
+    file : name of the file, without its folder.
+    sha256 : of its bytes.
+    tensors : every array by its name.
+    layers : those that can be converted.
+    graph : the onnx.ModelProto, or None for files without a graph.
+    """
+
+    file: str
+    sha256: str
+    tensors: dict[str, np.ndarray]
+    layers: tuple[Layer, ...]
+    graph: Any = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors as the file has them."""
+        return sum(a.nbytes for a in self.tensors.values())
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers that is."""
+        return sum(a.size for a in self.tensors.values())
+
+    def matching(self, patterns: Sequence[str]) -> tuple[Layer, ...]:
+        """Layers of which a name, the tensor's or a node's, fits a pattern; all of them without patterns.
+
+        Raises OptionError for a pattern that fits none.
+        """
+        for pattern in patterns:
+            if not any(_fits(layer, pattern) for layer in self.layers):
+                names = [layer.name for layer in self.layers]
+                close = did_you_mean(pattern, names)
+                raise OptionError(
+                    "no layer has such a name",
+                    where=f"{self.file}, --layers",
+                    given=repr(pattern),
+                    allowed=f"patterns like '*' that fit one of: {_listed(names)}",
+                    hint=close,
+                )
+        return tuple(x for x in self.layers if not patterns or any(_fits(x, p) for p in patterns))
+
+
+def _fits(layer: Layer, pattern: str) -> bool:
+    return any(fnmatchcase(name, pattern) for name in (layer.name, *layer.nodes))
+
+
+def _listed(names: Sequence[str], most: int = 20) -> str:
+    return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
+
+
+def read_network(path: Path, axes: str = "auto") -> Network:
+    """Read an .onnx, .safetensors or .npz file.
+
+    Parameters
+    ----------
+    axes : of kernels in files without a graph: torch (out, in, *window), keras (*window, in, out), or auto: by the
+        names (`weight`, `kernel`), else by the shape.
+
+    Raises
+    ------
+    OptionError : unknown axes.
+    FileFormatError : unknown kind of file, or a damaged one.
+    DataError : zero-sized or non-finite weights, object arrays, or no layer to convert.
+    DeviceError : the onnx package is not installed.
+    """
+    path = Path(path)
+    if axes not in AXES:
+        raise unknown("order of axes", axes, AXES, where="--axes")
+    raw = _content(path)
+    if path.suffix.lower() == ".onnx":
+        from dynsim.backend.onnx_io import read_onnx
+
+        graph, tensors, layers = read_onnx(raw, str(path))
+    else:
+        read = _read_npz if path.suffix.lower() == ".npz" else _read_safetensors
+        graph, tensors = None, read(path, raw)
+        layers = tuple(x for name, a in tensors.items() if (x := _named_layer(name, a, axes)))
+    for layer in layers:
+        _check_weights(tensors[layer.name], f"{path}, {layer.name}")
+    layers = tuple(x for x in layers if tensors[x.name].size >= SMALLEST)
+    if not layers:
+        raise DataError(
+            "has no layer that could be converted",
+            where=str(path),
+            given=f"tensors {_listed([f'{k} {a.shape}' for k, a in tensors.items()], 8) or '(none)'}",
+            allowed=f"weights of fully connected, convolution or attention layers with {SMALLEST} numbers or more, "
+            "float16, float32 or float64",
+        )
+    return Network(path.name, hashlib.sha256(raw).hexdigest(), tensors, layers, graph)
+
+
+def is_vector(shape: tuple[int, ...]) -> bool:
+    """Whether all numbers lie along one axis: nothing to factor."""
+    return bool(shape) and math.prod(shape) == max(shape) > 0
+
+
+def _content(path: Path) -> bytes:
+    if path.suffix.lower() not in FORMATS:
+        raise FileFormatError(
+            "unknown kind of network",
+            where=str(path),
+            given=path.suffix or "no suffix",
+            allowed=", ".join(FORMATS),
+            hint="torch: torch.onnx.export(...) or safetensors.torch.save_file(module.state_dict(), ...); "
+            "Keras: numpy.savez(..., **{w.path: w.numpy() for w in model.weights})",
+        )
+    if not path.is_file():
+        raise FileFormatError("there is no such file", where=str(path), hint="check the path")
+    bounded(path.stat().st_size, str(path))
+    raw = path.read_bytes()
+    if not raw:
+        raise FileFormatError("the file is empty", where=str(path), hint="export or download it again")
+    return raw
+
+
+def _check_weights(array: np.ndarray, where: str) -> None:
+    if array.size == 0:
+        raise DataError("the weights have no numbers", where=where, given=f"shape {array.shape}")
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(array.astype(np.float32))
+    if not finite.all():
+        place = tuple(np.argwhere(~finite)[0].tolist())
+        raise DataError(
+            "a weight is not finite",
+            where=where,
+            given=f"{array[place]} at {list(place)}, {int((~finite).sum())} of {array.size}",
+            allowed="finite numbers within float32",
+            hint="train it again or replace them: no form of such weights means anything",
+        )
+
+
+def _read_npz(path: Path, raw: bytes) -> dict[str, np.ndarray]:
+    del raw
+    try:
+        with zipfile.ZipFile(path) as archive, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # NumPy warns about odd but legal headers
+            infos = archive.infolist()
+            bounded(sum(info.file_size for info in infos), str(path))
+            return {i.filename.removesuffix(".npy"): _npz_array(archive, i, path) for i in infos}
+    except DataError:
+        raise
+    except Exception as error:
+        raise _damaged(path, "an .npz file of arrays", error) from None
+
+
+def _npz_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> np.ndarray:
+    """One array, after its header's claim was compared with the bytes that the archive has for it."""
+    where = f"{path}, {info.filename.removesuffix('.npy')}"
+    with archive.open(info) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+        if dtype.hasobject:
+            raise DataError(
+                "is an object array, that is a pickle, which could run any code",
+                where=where,
+                allowed="arrays of numbers",
+                hint="numpy.savez(file, **{name: array for each tensor}), one key for each",
+            )
+        if info.file_size - file.tell() != math.prod(shape) * dtype.itemsize:
+            raise DataError("has another size than its header claims", where=where, given=f"shape {shape} of {dtype}")
+        file.seek(0)
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _read_safetensors(path: Path, raw: bytes) -> dict[str, np.ndarray]:
+    try:
+        tensors = decode(raw)
+        ours = "dynsim" in (metadata(raw) if b"__metadata__" in raw[: 8 + int.from_bytes(raw[:8], "little")] else {})
+    except KeyError as error:
+        raise FileFormatError(
+            "has tensors of a type that NumPy does not know",
+            where=str(path),
+            given=str(error),
+            allowed="F16, F32, F64 and integers",
+            hint="save them as float32: {k: v.float() for k, v in state_dict.items()}",
+        ) from None
+    except (SafetensorError, ValueError) as error:
+        raise _damaged(path, "a safetensors file", error) from None
+    if ours:
+        raise FileFormatError("is a file of dynsim itself, not a network of weights", where=str(path))
+    return {name: tensors[name] for name in sorted(tensors)}
+
+
+def _damaged(path: Path, expected: str, error: Exception) -> FileFormatError:
+    return FileFormatError(
+        "cannot be read",
+        where=str(path),
+        given=f"{type(error).__name__}: {error}",
+        allowed=expected,
+        hint="export or download it again: it may be cut short",
+    )
+
+
+def _named_layer(name: str, array: np.ndarray, axes: str) -> Layer | None:
+    """A layer told by its name and shape, where there is no graph; None for biases, norms and the like."""
+    if array.dtype.kind != "f" or array.dtype.itemsize > 8 or not 2 <= array.ndim <= 5:
+        return None
+    if is_vector(array.shape):
+        return None
+    last = name.removesuffix(":0").replace("/", ".").rsplit(".", 1)[-1]
+    keras = _like_keras(last, array.shape) if axes == "auto" else axes == "keras"
+    if array.ndim == 2:
+        return Layer(name, dense(array.shape, outputs_first=not keras))
+    if keras and "depthwise" in last:
+        return Layer(name, channels_last_depthwise(array.shape))
+    return Layer(name, channels_last(array.shape) if keras else convolution(array.shape))
+
+
+def _like_keras(last: str, shape: tuple[int, ...]) -> bool:
+    if "kernel" in last or "weight" in last:
+        return "kernel" in last
+    # x @ W is what nets written by hand do; a window is smaller than the channels
+    return len(shape) == 2 or math.prod(shape[:-2]) < math.prod(shape[2:])
