@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from dynsim.cli_convert import convert
 from dynsim.cli_export import export
 from dynsim.errors import DynsimError
 
@@ -154,6 +155,7 @@ def reproduce(
     typer.echo(f"In {folder}: {', '.join(f'{t.name}.md' for t in tables)}, .json, pictures, and raw/ with every run.")
 
 
+app.command()(convert)
 app.command()(export)
 
 

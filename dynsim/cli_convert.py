@@ -32,7 +32,7 @@ def convert(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Convert a network that others trained into particles, or into each layer's best form under a budget of bytes."""
-    from dynsim.backend import convert as conversion
+    from dynsim.backend.conversion import convert as conversion
     from dynsim.progress import Progress
 
     finished = (out / conversion.REPORT).is_file()
@@ -66,7 +66,7 @@ def _show(report: Mapping[str, Any], out: Path, finished: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from dynsim.backend import conversion_report as told
+    from dynsim.backend.conversion import report as told
 
     console = Console()
     if finished:

@@ -44,8 +44,20 @@ def save_model(model: Model, path: Path) -> None:
     write_atomically(path, encode(payload(model), {"dynsim": json.dumps(card, sort_keys=True)}))
 
 
+def card_of(path: Path) -> dict[str, Any]:
+    """The card in the header of a file of ours; empty for any other file."""
+    try:
+        return json.loads(metadata(Path(path).read_bytes())["dynsim"])
+    except (OSError, KeyError, TypeError, ValueError):
+        return {}
+
+
 def load_model(path: Path) -> Model:
     """Read a model; raises FileFormatError that says what is wrong with the file."""
+    version = card_of(path).get("schema", SCHEMA)
+    if version != SCHEMA:
+        hint = "train it again, or use the version of dynsim that wrote it"
+        raise FileFormatError("a model of another version", where=str(path), given=version, allowed=SCHEMA, hint=hint)
     try:
         raw = Path(path).read_bytes()
         arrays = decode(raw)
@@ -55,8 +67,6 @@ def load_model(path: Path) -> Model:
 
 
 def _model(arrays: dict[str, np.ndarray], card: dict[str, Any]) -> Model:
-    if card["schema"] != SCHEMA:
-        raise ValueError(f"schema {card['schema']!r}, expected {SCHEMA!r}")
     graph = Graph(
         tuple(Subsystem(**s) for s in card["subsystems"]),
         tuple(Link(**k) for k in card["links"]),

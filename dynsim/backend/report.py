@@ -17,7 +17,7 @@ from rich.table import Table
 
 from dynsim import datasets
 from dynsim.backend.cost import cost
-from dynsim.backend.formats import load_model
+from dynsim.backend.formats import card_of, load_model
 from dynsim.backend.forms import measure
 from dynsim.errors import FileFormatError, RunFolderError
 from dynsim.runfolder import CHECKPOINT, MODEL, TRAJECTORY, RunFolder
@@ -128,6 +128,16 @@ def _describe_trajectory(path: Path) -> dict[str, Any]:
 
 
 def _describe_model(path: Path) -> dict[str, Any]:
+    if card_of(path).get("schema", "").startswith("dynsim-converted/"):
+        from dynsim.backend.conversion.converted import load_converted  # its decoders take half a second
+
+        converted = load_converted(path)
+        forms = [f"{x.name}: {x.encoded.method}" for x in converted.layers]
+        return {"converted network": str(path), "layers": ", ".join(forms)} | {
+            "kept tensors": len(converted.kept),
+            "numbers": converted.numbers,
+            "bytes": converted.nbytes,
+        }
     model = load_model(path)
     price = cost(model)
     graph = model.graph

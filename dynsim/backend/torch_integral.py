@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from dynsim.backend.fit import fit_matrix
+from dynsim.backend.conversion.fit import fit_matrix
 from dynsim.errors import DataError, ShapeError
 from dynsim.system.graph import Link
 from dynsim.system.initialise import random, sphere_points, zero_sum_coefficients

@@ -34,6 +34,7 @@ def twin_scenario(scenario: Scenario, rate: float, steps: int) -> Scenario:
         "dynamics.eta": rate,
         "dynamics.dt": 1.0,
         "dynamics.confinement": 0.0,
+        "dynamics.plain_rate": None,
         "run.twin": None,
         "run.stop": {},
         "run.steps": steps,

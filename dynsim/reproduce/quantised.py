@@ -9,7 +9,7 @@ from typing import Any
 
 from dynsim.backend.cost import cost
 from dynsim.backend.inference import Model
-from dynsim.backend.quantise import quantise
+from dynsim.backend.conversion.quantise import quantise
 from dynsim.backend.twin import twin_scenario
 from dynsim.reproduce import lenet, mlp, picture
 from dynsim.reproduce.study import Sample, Study, Unit, load_arrays, percent

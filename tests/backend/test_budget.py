@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynsim.backend.budget import choose
+from dynsim.backend.conversion.budget import choose
 from dynsim.errors import OptionError
 
 LAYER = st.lists(st.tuples(st.integers(1, 60), st.floats(0, 10, allow_subnormal=False)), min_size=1, max_size=6)

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dynsim.backend.compression import weighted_error
-from dynsim.backend.coordinates import METRICS, Lattice, decode, integrals, stored_bytes
-from dynsim.backend.descent import Target, solve_mu
-from dynsim.backend.fit import candidates, fit_matrix, numbers, settings_for
-from dynsim.backend.polishing import nearest_plane
+from dynsim.backend.conversion.compression import weighted_error
+from dynsim.backend.conversion.coordinates import METRICS, Lattice, decode, integrals, stored_bytes
+from dynsim.backend.conversion.descent import Target, solve_mu
+from dynsim.backend.conversion.fit import candidates, fit_matrix, numbers, settings_for
+from dynsim.backend.conversion.polishing import nearest_plane
 from dynsim.errors import DataError, OptionError, ShapeError
 from dynsim.kernels import reference
 from dynsim.system.initialise import random, sphere_points

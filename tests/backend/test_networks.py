@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from dynsim.backend.layouts import channels_last, channels_last_depthwise, convolution, dense
-from dynsim.backend.networks import read_network
+from dynsim.backend.conversion.layouts import channels_last, channels_last_depthwise, convolution, dense
+from dynsim.backend.conversion.reading import read_network
 from dynsim.errors import DataError, FileFormatError, OptionError
 
 RNG = np.random.default_rng(0)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from dynsim.backend.networks import read_network
-from dynsim.backend.onnx_io import with_tensors
-from dynsim.backend.onnx_run import Runner, difference, made_up, mean_squares
+from dynsim.backend.conversion.onnx_io import with_tensors
+from dynsim.backend.conversion.onnx_run import Runner, difference, made_up, mean_squares
+from dynsim.backend.conversion.reading import read_network
 from dynsim.errors import DataError, FileFormatError
 
 onnx = pytest.importorskip("onnx")

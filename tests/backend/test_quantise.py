@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from dynsim.backend import quantise as q
+from dynsim.backend.conversion import quantise as q
 from dynsim.errors import OptionError
 
 FLOATS = arrays.arrays(np.float32, st.integers(1, 40), elements=st.floats(-1e3, 1e3, width=32))

@@ -11,8 +11,8 @@ from hypothesis.extra import numpy as arrays
 from safetensors.numpy import load, save
 from sklearn.cluster import KMeans
 
-from dynsim.backend import rivals
-from dynsim.backend.compression import Encoded, weighted_error
+from dynsim.backend.conversion import rivals
+from dynsim.backend.conversion.compression import Encoded, weighted_error
 from dynsim.errors import OptionError
 
 FORMS = {

@@ -13,9 +13,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as decode
 from safetensors.numpy import save as encode
 
-from dynsim.backend import fit, rivals  # noqa: F401  they register the decoders
-from dynsim.backend.compression import Encoded
-from dynsim.backend.layouts import Layout
+from dynsim.backend.conversion import fit, rivals  # noqa: F401  they register the decoders
+from dynsim.backend.conversion.compression import Encoded
+from dynsim.backend.conversion.layouts import Layout
 from dynsim.checkpoint import metadata, write_atomically
 from dynsim.errors import DynsimError, FileFormatError
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from dynsim.backend.networks import Layer
-from dynsim.backend.onnx_io import flowing_input, onnx_package, without_tensors
+from dynsim.backend.conversion.networks import Layer
+from dynsim.backend.conversion.onnx_io import flowing_input, onnx_package, without_tensors
 from dynsim.errors import DeviceError, FileFormatError, OptionError
 
 BATCH = 32

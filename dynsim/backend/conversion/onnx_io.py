@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from dynsim.backend.layouts import Layout, convolution, dense
-from dynsim.backend.networks import Layer, is_vector
+from dynsim.backend.conversion.layouts import Layout, convolution, dense
+from dynsim.backend.conversion.networks import Layer, is_vector
 from dynsim.errors import DeviceError, FileFormatError
 
 STANDARD = ("", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training")

@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from dynsim.backend import conversion_choice as choice
-from dynsim.backend import conversion_evidence as evidence
-from dynsim.backend.conversion_data import Samples, load_samples
-from dynsim.backend.conversion_jobs import run_jobs
-from dynsim.backend.conversion_plan import Settings, fingerprint, plan
-from dynsim.backend.conversion_report import as_report, as_text
-from dynsim.backend.converted import Converted, ConvertedLayer, load_converted
-from dynsim.backend.networks import Layer, Network, read_network
+from dynsim.backend.conversion import choice, evidence
+from dynsim.backend.conversion.converted import Converted, ConvertedLayer, load_converted
+from dynsim.backend.conversion.data import Samples, load_samples
+from dynsim.backend.conversion.jobs import run_jobs
+from dynsim.backend.conversion.networks import Layer, Network
+from dynsim.backend.conversion.plan import Settings, fingerprint, plan
+from dynsim.backend.conversion.reading import read_network
+from dynsim.backend.conversion.report import as_report, as_text
 from dynsim.checkpoint import write_atomically
 from dynsim.errors import DynsimError, FileFormatError, RunFolderError
 from dynsim.progress import Progress

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from dynsim.backend.coordinates import LEARNS_EPS, SIDES, Lattice, PathIntegrals, reach
+from dynsim.backend.conversion.coordinates import LEARNS_EPS, SIDES, Lattice, PathIntegrals, reach
 from dynsim.system.initialise import random, sphere_points
 
 EPS = {"l2": 1e-3, "plummer": 0.1, "reciprocal": 0.3}

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from dynsim.backend import rivals
-from dynsim.backend.conversion_jobs import Job
-from dynsim.backend.networks import Layer, Network
+from dynsim.backend.conversion import rivals
+from dynsim.backend.conversion.jobs import Job
+from dynsim.backend.conversion.networks import Layer, Network
 from dynsim.errors import OptionError, unknown
 
 DYN = "dyn"
@@ -25,7 +25,7 @@ FLOOR = 0.01  # of the mean importance: an input that is silent in the samples m
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides the result; see `dynsim.backend.convert.convert`."""
+    """Everything that decides the result; see `dynsim.backend.conversion.convert.convert`."""
 
     metric: str | None = None
     copies: int | None = None

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from dynsim.backend.budget import choose
-from dynsim.backend.compression import Encoded, weighted_error
-from dynsim.backend.conversion_jobs import Job, results
-from dynsim.backend.conversion_plan import METHODS, Settings, too_small
-from dynsim.backend.layouts import Layout
-from dynsim.backend.networks import Layer, Network
+from dynsim.backend.conversion.budget import choose
+from dynsim.backend.conversion.compression import Encoded, weighted_error
+from dynsim.backend.conversion.jobs import Job, results
+from dynsim.backend.conversion.layouts import Layout
+from dynsim.backend.conversion.networks import Layer, Network
+from dynsim.backend.conversion.plan import METHODS, Settings, too_small
 
 CRITERION = "sum over the layers of the squared relative error, sum s (W - W')^2 / sum s W^2"
 KEEP = "keep"

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dynsim.backend.compression import Encoded
-from dynsim.backend.coordinates import (
+from dynsim.backend.conversion.compression import Encoded
+from dynsim.backend.conversion.coordinates import (
     METRICS,
     Lattice,
     PathIntegrals,
@@ -16,8 +16,8 @@ from dynsim.backend.coordinates import (
     settings_for,
     stored_bytes,
 )
-from dynsim.backend.descent import RATE, Target, Told, descend, finished, random_start, singular_start
-from dynsim.backend.polishing import polish
+from dynsim.backend.conversion.descent import RATE, Target, Told, descend, finished, random_start, singular_start
+from dynsim.backend.conversion.polishing import polish
 from dynsim.errors import DataError, OptionError, ShapeError, unknown
 from dynsim.kernels.load import load
 

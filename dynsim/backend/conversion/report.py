@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dynsim.backend import conversion_choice as choice
-from dynsim.backend.conversion_plan import Settings
-from dynsim.backend.converted import SCHEMA, Converted
-from dynsim.backend.networks import Network
+from dynsim.backend.conversion import choice
+from dynsim.backend.conversion.converted import SCHEMA, Converted
+from dynsim.backend.conversion.networks import Network
+from dynsim.backend.conversion.plan import Settings
 
 
 def as_report(

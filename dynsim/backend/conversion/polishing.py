@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from dynsim.backend.coordinates import SIDES, Lattice, PathIntegrals
-from dynsim.backend.descent import Target, finished
+from dynsim.backend.conversion.coordinates import SIDES, Lattice, PathIntegrals
+from dynsim.backend.conversion.descent import Target, finished
 from dynsim.kernels import reference
 from dynsim.system.initialise import random
 

@@ -1,4 +1,4 @@
-"""Networks that others trained: their tensors, and which of these are layers of weights that can be converted."""
+"""Reading networks that others trained: .onnx, .safetensors and .npz, and nothing in them that could run code."""
 
 from __future__ import annotations
 
@@ -6,101 +6,22 @@ import hashlib
 import math
 import warnings
 import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as decode
 
-from dynsim.backend.layouts import Layout, channels_last, channels_last_depthwise, convolution, dense
+from dynsim.backend.conversion.layouts import channels_last, channels_last_depthwise, convolution, dense
+from dynsim.backend.conversion.networks import Layer, Network, is_vector, listed
+from dynsim.backend.conversion.onnx_io import read_onnx
 from dynsim.checkpoint import metadata
 from dynsim.datafiles import bounded
-from dynsim.errors import DataError, FileFormatError, OptionError, did_you_mean, unknown
+from dynsim.errors import DataError, FileFormatError, unknown
 
 SMALLEST = 256  # numbers; below, no form saves what its own scales and codebooks cost
 AXES = ("auto", "torch", "keras")
 FORMATS = (".onnx", ".safetensors", ".npz")
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One tensor of weights.
-
-    Attributes
-    ----------
-    name : of the tensor.
-    layouts : the ways in which it can be a matrix.
-    nodes : what uses it, where the file has a graph.
-    """
-
-    name: str
-    layouts: tuple[Layout, ...]
-    nodes: tuple[str, ...] = ()
-
-    @property
-    def kind(self) -> str:
-        """dense, conv or depthwise."""
-        return {"im2col": "conv"}.get(self.layouts[0].name, self.layouts[0].name)
-
-
-@dataclass(frozen=True, eq=False)
-class Network:
-    """What a file of weights holds.
-
-    Attributes
-    ----------
-    file : name of the file, without its folder.
-    sha256 : of its bytes.
-    tensors : every array by its name.
-    layers : those that can be converted.
-    graph : the onnx.ModelProto, or None for files without a graph.
-    """
-
-    file: str
-    sha256: str
-    tensors: dict[str, np.ndarray]
-    layers: tuple[Layer, ...]
-    graph: Any = None
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all tensors as the file has them."""
-        return sum(a.nbytes for a in self.tensors.values())
-
-    @property
-    def numbers(self) -> int:
-        """How many numbers that is."""
-        return sum(a.size for a in self.tensors.values())
-
-    def matching(self, patterns: Sequence[str]) -> tuple[Layer, ...]:
-        """Layers of which a name, the tensor's or a node's, fits a pattern; all of them without patterns.
-
-        Raises OptionError for a pattern that fits none.
-        """
-        for pattern in patterns:
-            if not any(_fits(layer, pattern) for layer in self.layers):
-                names = [layer.name for layer in self.layers]
-                close = did_you_mean(pattern, names)
-                raise OptionError(
-                    "no layer has such a name",
-                    where=f"{self.file}, --layers",
-                    given=repr(pattern),
-                    allowed=f"patterns like '*' that fit one of: {_listed(names)}",
-                    hint=close,
-                )
-        return tuple(x for x in self.layers if not patterns or any(_fits(x, p) for p in patterns))
-
-
-def _fits(layer: Layer, pattern: str) -> bool:
-    return any(fnmatchcase(name, pattern) for name in (layer.name, *layer.nodes))
-
-
-def _listed(names: Sequence[str], most: int = 20) -> str:
-    return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
 
 
 def read_network(path: Path, axes: str = "auto") -> Network:
@@ -123,8 +44,6 @@ def read_network(path: Path, axes: str = "auto") -> Network:
         raise unknown("order of axes", axes, AXES, where="--axes")
     raw = _content(path)
     if path.suffix.lower() == ".onnx":
-        from dynsim.backend.onnx_io import read_onnx
-
         graph, tensors, layers = read_onnx(raw, str(path))
     else:
         read = _read_npz if path.suffix.lower() == ".npz" else _read_safetensors
@@ -137,16 +56,11 @@ def read_network(path: Path, axes: str = "auto") -> Network:
         raise DataError(
             "has no layer that could be converted",
             where=str(path),
-            given=f"tensors {_listed([f'{k} {a.shape}' for k, a in tensors.items()], 8) or '(none)'}",
+            given=f"tensors {listed([f'{k} {a.shape}' for k, a in tensors.items()], 8) or '(none)'}",
             allowed=f"weights of fully connected, convolution or attention layers with {SMALLEST} numbers or more, "
             "float16, float32 or float64",
         )
     return Network(path.name, hashlib.sha256(raw).hexdigest(), tensors, layers, graph)
-
-
-def is_vector(shape: tuple[int, ...]) -> bool:
-    """Whether all numbers lie along one axis: nothing to factor."""
-    return bool(shape) and math.prod(shape) == max(shape) > 0
 
 
 def _content(path: Path) -> bytes:

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from dynsim.backend import onnx_run
-from dynsim.backend.conversion_data import Samples
-from dynsim.backend.converted import Converted, load_converted
-from dynsim.backend.networks import Layer, Network
-from dynsim.backend.onnx_io import with_tensors
+from dynsim.backend.conversion import onnx_run
+from dynsim.backend.conversion.converted import Converted, load_converted
+from dynsim.backend.conversion.data import Samples
+from dynsim.backend.conversion.networks import Layer, Network
+from dynsim.backend.conversion.onnx_io import with_tensors
 from dynsim.checkpoint import write_atomically
 from dynsim.errors import DynsimError, FileFormatError
 

@@ -24,7 +24,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save as encode
 
-from dynsim.backend.compression import Encoded, weighted_error
+from dynsim.backend.conversion.compression import Encoded, weighted_error
 from dynsim.errors import DynsimError, ResourceError
 from dynsim.progress import Progress
 
@@ -140,7 +140,7 @@ def run_jobs(jobs: Sequence[Job], folder: Path, workers: int, progress: Progress
 
 
 def _encoded(job: Job, number: int) -> Iterable[Encoded]:
-    from dynsim.backend import fit, rivals
+    from dynsim.backend.conversion import fit, rivals
 
     common: dict[str, Any] = {"importance": job.importance, "seed": job.seed}
     if job.settings:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dynsim.backend.compression import Encoded, decoder
-from dynsim.backend.quantise import pack, unpack
+from dynsim.backend.conversion.compression import Encoded, decoder
+from dynsim.backend.conversion.quantise import pack, unpack
 from dynsim.errors import OptionError
 from dynsim.kernels.load import load
 from dynsim.kernels.reference import METRICS as ALL_METRICS
