@@ -258,6 +258,7 @@ class Report:
     events : (step, kind, detail) since the last report.
     parameters : live parameters now. note : why it paused or stopped, "" for nothing.
     until : the condition that will pause it, "" for none.
+    part : what the particles do in this part of a recipe, "" without one.
     """
 
     phase: str
@@ -270,6 +271,7 @@ class Report:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
     until: str = ""
+    part: str = ""
 
 
 @dataclass(frozen=True)

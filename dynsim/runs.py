@@ -73,7 +73,8 @@ def start(scenario: Scenario, out: str | Path | None = None, progress: Teller | 
 def resume(path: str | Path, settings: Iterable[str] = (), progress: Teller | None = None) -> tuple[RunFolder, bool]:
     """Go on with a run folder to its end; returns it and whether there was anything left to do.
 
-    More epochs or steps than before start a new learning event, so that the Eq. (10) limit opens again.
+    More epochs or steps than before start a new learning event, so that the Eq. (10) limit opens again; a phase on
+    weights or of a fit has its own length.
     Raises ScenarioError for a setting that would make it another run.
     """
     progress = progress or Progress(quiet=True)
@@ -103,7 +104,7 @@ def refuse_another(before: Scenario, after: Scenario) -> None:
     old, new = (s.model_dump(mode="json") for s in (before, after))
     changed = [
         f"{table}.{key}"
-        for table in ("system", "field", "dynamics", "run", "record")
+        for table in ("system", "field", "dynamics", "recipe", "run", "record")
         for key in old[table]
         if old[table][key] != new[table][key] and f"{table}.{key}" not in CHANGEABLE
     ]
@@ -128,7 +129,7 @@ def _restored(folder: RunFolder, settings: list[str], progress: Teller) -> tuple
     if longer != planned:
         simulation.total_steps = longer
     step = simulation.system.step
-    if step and longer > max(step, planned):
+    if step and longer > max(step, planned) and simulation.phase.kind == "coordinates":
         simulation.learning_event(longer - step, "resumed with another length")
     return simulation, elapsed, text
 

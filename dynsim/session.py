@@ -359,6 +359,7 @@ class Session:
                 parameters=live_parameters(simulation),
                 note=self._note,
                 until=str(self._condition or ""),
+                part=PARTS[simulation.phase.kind] if simulation.scenario.recipe.name != "direct" else "",
             )
         )
 
@@ -378,6 +379,12 @@ _HANDLERS: dict[type, Any] = {
     c.Watch: Session._look,
     c.Seen: Session._seen,
     c.Ask: Session._answer,
+}
+
+PARTS = {
+    "weights": "weights train, the particles wait",
+    "fit": "the particles are fitted to the weights",
+    "coordinates": "the particles learn",
 }
 
 

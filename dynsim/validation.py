@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from dynsim.errors import DynsimError, OptionError, ScenarioError, did_you_mean
+from dynsim.system.layers import OPS
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,15 @@ def _explain(error: Any, root: type[BaseModel]) -> DynsimError:
         legal = list(_section(root, path[:-1]).model_fields)
         hint = _nearest_key(root, path) or did_you_mean(path[-1], legal)
         return OptionError("unknown key", where=where, allowed=", ".join(legal), hint=hint)
+    if error["type"] == "unexpected_keyword_argument":
+        legal = [f.name for f in fields(OPS[path[-2]])]
+        hint = did_you_mean(path[-1], legal)
+        return OptionError(f"unknown key of layer {path[-2]!r}", where=where, allowed=", ".join(legal), hint=hint)
+    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        given, hint = context.get("tag"), did_you_mean(context.get("tag", ""), tuple(OPS))
+        return OptionError("unknown layer", where=f"{where}.op", given=given, allowed=", ".join(OPS), hint=hint)
+    if error["type"] == "literal_error" and "network" in path:
+        return OptionError("unknown name", where=where, given=repr(error["input"]), allowed=context["expected"])
     if error["type"] == "option":
         given, hint = repr(error["input"]), context["hint"] or None
         return OptionError(error["msg"], where=where, given=given, allowed=context["allowed"], hint=hint)

@@ -70,9 +70,9 @@ class TrainedWeightsField:
 
 
 def targets(system: System) -> list[tuple[str, np.ndarray, float]]:
-    """(link, W (M, N), |W|^2) of the weights that a system is pulled to."""
-    named = {key.partition(":")[2]: a for key, a in system.memory.items() if key.startswith("target:")}
-    return [(name, w, float(np.vdot(w, w)) or 1.0) for name, w in named.items()]
+    """(link, W (M, N), |W|^2) of the weights that a system is pulled to, in the order of its links."""
+    named = {k.name: system.memory.get(f"target:{k.name}") for k in system.graph.links}
+    return [(name, w, float(np.vdot(w, w)) or 1.0) for name, w in named.items() if w is not None]
 
 
 def relative_errors(system: System, weights: dict[str, Weights]) -> dict[str, float]:

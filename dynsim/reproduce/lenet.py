@@ -23,7 +23,7 @@ KEPT = 0.001  # rate of Adam for what is no particle, and for the rivals of the 
 SCENARIO, KERNEL = "lenet", 5
 
 
-def scenario(row: Sequence[int], seed: int, settings: dict[str, Any], policy: str = "2k", **changes: Any) -> Scenario:
+def scenario(row: Sequence[int], seed: int, settings: dict[str, Any], policy: str = "2k") -> Scenario:
     """LeNet-5 with the copies of a row, conv2 by a policy."""
     base = Scenario.load(SCENARIO)
     network = [dict(k) for k in base.model_dump(mode="json", exclude_none=True)["system"]["network"]]
@@ -31,12 +31,12 @@ def scenario(row: Sequence[int], seed: int, settings: dict[str, Any], policy: st
         if layer["op"] == "conv" and "metric" not in layer:
             layer |= {"copies": row[1], "policy": policy}
     changed = {"system.network": network, "system.copies": row[0], "run.seed": seed}
-    return base.changed(**changed | {"record.observables": []} | settings | changes)
+    return base.changed(**changed | {"record.observables": []} | settings)
 
 
 def baseline(folder: Path, seed: int, epochs: int, settings: dict[str, Any]) -> dict[str, Any]:
     """Weights trained as such by Adam, and stored for the others."""
-    simulation = Simulation(scenario((2, 3), seed, settings, **{"recipe.epochs": epochs}))
+    simulation = Simulation(scenario((2, 3), seed, settings | {"recipe.epochs": epochs}))
     weights_phase = simulation.phase
     while simulation.system.step < weights_phase.steps - 1:
         simulation.step()
@@ -55,7 +55,7 @@ def fixed(
     """Coordinates fitted to the trained weights, Eq. (6), without any data."""
     changes = {"recipe.epochs": 0, "recipe.fit_steps": steps}
     weights = for_policy(load_arrays(folder, f"baseline-{seed}"), policy)
-    simulation = Simulation(scenario(row, seed, settings, policy, **changes), given=weights)
+    simulation = Simulation(scenario(row, seed, settings | changes, policy), given=weights)
     while simulation.phase.kind == "fit":
         simulation.step()
     save_arrays(folder, fixed_name(row, seed, policy), Model.of(simulation).x)
@@ -103,7 +103,7 @@ def truncated(folder: Path, row: Sequence[int], seed: int, settings: dict[str, A
     relative error |W - W_r|^2 / |W|^2, the energy that `fixed` minimises too.
     """
     weights = load_arrays(folder, f"baseline-{seed}")
-    simulation = Simulation(scenario(row, seed, settings, **{"recipe.epochs": 0}), given=weights)
+    simulation = Simulation(scenario(row, seed, settings | {"recipe.epochs": 0}), given=weights)
     model = Model.of(simulation)
     budget = sum(a.size for k, a in model.x.items() if k.startswith(("q:", "mu:", "gain:")))
     matrices = {k: weights[k][..., 0] for k in weights if k.startswith("weight:") and k not in model.x}
@@ -153,7 +153,7 @@ def unfixed(
     if mover == "adam":
         changes |= {"dynamics.integrator": "adam", "dynamics.eta": KEPT, "dynamics.dt": 1.0}
     start = load_arrays(folder, fixed_name(row, seed, policy))
-    simulation = Simulation(scenario(row, seed, settings, policy, **changes), given=start)
+    simulation = Simulation(scenario(row, seed, settings | changes, policy), given=start)
     _to_the_end(simulation)
     save_arrays(folder, f"un{fixed_name(row, seed, policy)}-{mover}", Model.of(simulation).x)
     return _reached(simulation)
@@ -163,7 +163,7 @@ def tuned(folder: Path, seed: int, epochs: int, settings: dict[str, Any]) -> dic
     """The control of `unfixed`: the trained weights themselves, as many epochs further, by Adam at its rate."""
     changes = {"recipe.epochs": epochs, "recipe.rate": KEPT}
     weights = load_arrays(folder, f"baseline-{seed}")
-    simulation = Simulation(scenario((2, 3), seed, settings, **changes), given=weights)
+    simulation = Simulation(scenario((2, 3), seed, settings | changes), given=weights)
     steps = simulation.phase.steps
     while simulation.system.step < steps - 1:
         simulation.step()

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dynsim.backend.conversion.quantise import quantise
 from dynsim.backend.cost import cost
 from dynsim.backend.inference import Model
-from dynsim.backend.conversion.quantise import quantise
 from dynsim.backend.twin import twin_scenario
 from dynsim.reproduce import lenet, mlp, picture
 from dynsim.reproduce.study import Sample, Study, Unit, load_arrays, percent
@@ -24,10 +24,10 @@ QUANTISED = ("q", "weight")
 ROWS = ((2, 3), (7, 7))
 
 
-def _forms(row_seed: int) -> dict[str, tuple[str, tuple[str, ...]]]:
+def _forms(seed: int) -> dict[str, tuple[str, tuple[str, ...]]]:
     """Form -> (file of its arrays, units that make it)."""
-    s = row_seed
-    forms = {
+    s = seed
+    forms: dict[str, tuple[str, tuple[str, ...]]] = {
         "mlp weights": (f"mlp-twin-{s}", (f"mlp-{s}",)),
         "mlp DyN": (f"mlp-dyn-{s}", (f"mlp-{s}",)),
         "lenet weights": (f"baseline-{s}", (f"baseline-{s}",)),
@@ -53,7 +53,7 @@ def robustness(folder: Path, form: str, seed: int, arrays: str, settings: dict[s
 def _scenario(form: str, seed: int, settings: dict[str, Any]) -> Scenario:
     if form.startswith("lenet DyN"):
         row = next(r for r in ROWS if form.endswith(str(r)))
-        return lenet.scenario(row, seed, settings, **{"recipe.name": "direct"})
+        return lenet.scenario(row, seed, settings | {"recipe.name": "direct"})
     if form.startswith("lenet"):
         return twin_scenario(lenet.scenario(ROWS[0], seed, settings), rate=1.0, steps=1)
     scenario = mlp.scenario(seed, settings)

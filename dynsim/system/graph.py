@@ -25,6 +25,8 @@ from dynsim.errors import ShapeError, unknown
 from dynsim.system.metric import Metric, metric
 
 Groups = dict[str, np.ndarray]
+# Kinds of groups of which path integrals are made.
+PARTICLES = ("q", "mu", "gain", "eps")
 
 
 @dataclass(frozen=True)

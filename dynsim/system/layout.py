@@ -16,12 +16,13 @@ sequence may have any length.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from dynsim.errors import ShapeError, unknown
+from dynsim.errors import OptionError, ShapeError, unknown
 from dynsim.system.graph import Graph, Link, Subsystem
 from dynsim.system.layers import (
     Activate,
@@ -38,6 +39,9 @@ from dynsim.system.layers import (
     Pool,
     Reshape,
 )
+
+# Names of groups, links and files join those of layers by ":", ">", "." and "/".
+NAME = re.compile(r"[\w-]+")
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ def lay_out(layers: Iterable[Layers], input_shape: tuple[int, ...], defaults: De
     drawing = _Drawing(tuple(input_shape), defaults)
     for layer in layers:
         drawing.add(layer)
+    if not drawing.links:
+        raise ShapeError("no layer has weights", where="system.network", hint="a layer dense, conv or attention")
     graph = Graph(tuple(drawing.subsystems.values()), tuple(drawing.links), defaults.copies, defaults.dim)
     return graph, Network(tuple(drawing.nodes), "input", tuple(input_shape))
 
@@ -87,8 +93,11 @@ class _Drawing:
     def add(self, layer: Layers) -> None:
         self.counts[layer.op] = self.counts.get(layer.op, 0) + 1
         name = layer.name or f"{layer.op}{self.counts[layer.op]}"
+        if not NAME.fullmatch(name):
+            raise OptionError("not a name", where="system.network", given=name, allowed="letters, digits, _ and -")
         if name in self.shapes:
-            raise ShapeError("two layers have the same name", where="system.network", given=name)
+            what = "'input' is the name of the data" if name == "input" else "two layers have the same name"
+            raise ShapeError(what, where="system.network", given=name, hint="another name")
         getattr(self, f"_{type(layer).__name__.lower()}")(name, layer)
 
     def _place(self, name: str, layer: Layers, shape: tuple[int, ...], links: tuple[str, ...] = (), *others: str):
@@ -105,11 +114,11 @@ class _Drawing:
         self.links.append(Link(source, target, metric or d.metric, d.p, d.eps))
         return self.links[-1].name
 
-    def _axes(self, layer: Layers, wanted: int, meaning: str) -> None:
+    def _axes(self, name: str, wanted: int, meaning: str) -> None:
         if len(self.shape) != wanted:
             raise ShapeError(
-                f"layer {layer.op!r} takes {meaning}",
-                where="system.network",
+                f"takes {meaning}",
+                where=f"system.network, {name}",
                 given=f"{self.shape} from {self.here!r}",
                 hint='put { op = "reshape", shape = [...] } before it',
             )
@@ -128,11 +137,15 @@ class _Drawing:
         self.emitter = target
 
     def _conv(self, name: str, layer: Conv) -> None:
-        self._axes(layer, 3, "(height, width, channels)")
+        self._axes(name, 3, "(height, width, channels)")
         height, width, channels = self.shape
         out = tuple((n + 2 * layer.padding - layer.kernel) // layer.stride + 1 for n in (height, width))
         if min(out) < 1:
-            raise ShapeError("the kernel is larger than the image", where=f"system.network, {name}", given=self.shape)
+            raise ShapeError(
+                "the kernel is larger than the image",
+                where=f"system.network, {name}",
+                given=f"kernel {layer.kernel}, padding {layer.padding}, {self.shape} from {self.here!r}",
+            )
         links = []
         for cell in conv_cells(layer):
             k = layer.kernel if layer.policy == "2k" else 1
@@ -143,7 +156,7 @@ class _Drawing:
         self.emitter = None
 
     def _attention(self, name: str, layer: Attention) -> None:
-        self._axes(layer, 2, "(tokens, width)")
+        self._axes(name, 2, "(tokens, width)")
         if layer.key % layer.heads or layer.value % layer.heads:
             raise ShapeError(
                 "key and value must divide into heads",
@@ -156,15 +169,19 @@ class _Drawing:
         self._dense(name, Dense("dense", width, *like))
 
     def _mix(self, name: str, layer: Mix) -> None:
-        self._axes(layer, 2, "(tokens, 2 key + value)")
+        self._axes(name, 2, "(tokens, 2 key + value)")
         self._place(name, layer, (self.shape[0], layer.value))
         self.emitter = None
 
     def _pool(self, name: str, layer: Pool) -> None:
-        self._axes(layer, 3, "(height, width, channels)")
+        self._axes(name, 3, "(height, width, channels)")
         height, width, channels = self.shape
         if min(height, width) < layer.size:
-            raise ShapeError("the window is larger than the image", where=f"system.network, {name}", given=self.shape)
+            raise ShapeError(
+                "the window is larger than the image",
+                where=f"system.network, {name}",
+                given=f"size {layer.size}, {self.shape} from {self.here!r}",
+            )
         self._place(name, layer, (height // layer.size, width // layer.size, channels))
         self.emitter = None
 

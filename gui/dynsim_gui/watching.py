@@ -64,7 +64,7 @@ class Watching:
     @property
     def header_version(self) -> tuple:
         s = self._viewer.status
-        return (s.phase, s.step, s.total, s.rate, s.note, s.until, self._viewer.revision, self._viewer.growing)
+        return (s.phase, s.step, s.total, s.rate, s.note, s.until, s.part, self._viewer.revision, self._viewer.growing)
 
     def draw_header(self) -> None:
         viewer = self._viewer
@@ -81,7 +81,8 @@ class Watching:
         for table in (viewer.recorded, viewer.history):
             for name in ("loss", "accuracy", "validation_accuracy", "entropy"):
                 value = table.value_at(name, step)
-                if value is not None and value == value:
+                # a step of its own that has no number has none; of a frame's the newest number stands
+                if value is not None and (value == value or table is viewer.history):
                     numbers[name] = value
         return numbers
 

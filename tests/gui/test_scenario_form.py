@@ -27,7 +27,7 @@ def flat(raw, prefix=""):
 
 def test_the_groups_hold_every_key_of_a_scenario():
     assert [g.path for g in form_groups()] == [
-        "", "system", "system.initial", "field", "dynamics", "run", "run.stop", "record",
+        "", "system", "system.initial", "field", "dynamics", "run", "run.stop", "recipe", "record",
     ]  # fmt: skip
     whole = Scenario.load("quickstart").model_dump()
     assert set(form_fields()) == {path for path, _ in flat(whole)}
@@ -39,11 +39,11 @@ def test_fields_say_what_the_library_says():
     assert (dt.kind, dt.default, dt.minimum, dt.exclusive, dt.bounds) == ("number", 1.0, 0, {"minimum"}, "more than 0")
     assert (law.kind, law.options) == ("choice", ("friction", "lagrangian", "signal"))
     assert (copies.kind, copies.default) == ("literal", "auto")
-    assert not fields["system.layers"].optional
+    assert {fields[k].optional for k in ("system.layers", "system.network")} == {True}  # one of them
     assert fields["field.dataset"].kind == "path"
     assert "mnist" in fields["field.dataset"].options
     assert {fields[k].kind for k in ("system.layers", "record.axes")} == {"list"}
-    assert {fields[k].kind for k in ("system.links", "system.initial.mu")} == {"literal"}
+    assert {fields[k].kind for k in ("system.links", "system.network", "system.initial.mu")} == {"literal"}
     assert fields["dynamics.limit"].kind == "flag"
     assert fields["record.properties"].kind == "choices"
 
@@ -67,6 +67,7 @@ def test_text_of_every_written_value_means_the_value(name):
         ("system.copies", "auto", "auto"),
         ("system.copies", "4", 4),
         ("system.links", "[[0, 1], [1, 2]]", [[0, 1], [1, 2]]),
+        ("system.network", '[{op = "dense", size = "auto"}]', [{"op": "dense", "size": "auto"}]),
         ("field.target", "normal", "normal"),
         ("field.target", "[[1.5]]", [[1.5]]),
         ("system.initial.mu", '{"input>output" = [0.7]}', {"input>output": [0.7]}),
@@ -104,6 +105,19 @@ def test_what_is_wrong_is_said_in_the_librarys_words_at_its_field():
         assert (problem.hint or "") in problems[place]
     assert problems["system.layers"].startswith("item 2: ")
     assert draft.unknown_keys() == ["run.eta"]
+
+
+def test_what_is_wrong_with_a_layer_is_said_at_the_layers():
+    draft = ScenarioDraft.load("lenet")
+    layers = draft.value("system.network")
+    assert draft.changed_paths() == ()
+    draft.set("system.network", [*layers[:1], {"op": "conv", "chanels": 6, "kernel": 5}, *layers[2:]])
+    problems = draft.problems()
+    assert set(problems) == {"system.network"}
+    assert "item 2, conv, chanels: unknown key of layer 'conv'" in problems["system.network"]
+    assert "did you mean 'channels'?" in problems["system.network"]
+    draft.set("system.network", layers)
+    assert draft.problems() == {}
 
 
 def test_a_blank_draft_says_what_is_missing():

@@ -58,9 +58,13 @@ class Inspection:
 
 def name_of(cast: Cast, particle: int) -> str:
     """A particle in words: subsystem, number of the sub-model, and the copy if there are several."""
-    copies = int(cast.copy.max()) + 1
-    copy = f" h{cast.copy[particle]}" if copies > 1 else ""
+    copy = f" h{cast.copy[particle]}" if _copies(cast, particle) > 1 else ""
     return f"{cast.subsystems[cast.subsystem[particle]]} #{cast.index[particle]}{copy}"
+
+
+def _copies(cast: Cast, particle: int) -> int:
+    """H of its subsystem."""
+    return int(cast.copy[cast.subsystem == cast.subsystem[particle]].max()) + 1
 
 
 def describe(cast: Cast, frame: Frame, particle: int, quantities: Iterable[Quantity] = NUMBERS) -> Inspection:
@@ -89,7 +93,7 @@ def _identity(cast: Cast, particle: int) -> tuple[tuple[str, str], ...]:
     return (
         ("subsystem", cast.subsystems[cast.subsystem[particle]]),
         ("sub-model", str(cast.index[particle])),
-        ("copy h", f"{cast.copy[particle]} of {int(cast.copy.max()) + 1}"),
+        ("copy h", f"{cast.copy[particle]} of {_copies(cast, particle)}"),
         ("mass", f"{cast.mass[particle]:g}"),
     )
 

@@ -20,6 +20,7 @@ class Status:
 
     phase : "empty", "starting", "building", "compiling", "running", "paused", "done", "evaluating", "looking"
     (a file), "failed" (by an error), "crashed" (its process has ended). until : the condition that will pause it.
+    part : what the particles do in this part of a recipe, "" without one.
     """
 
     phase: str = "empty"
@@ -28,6 +29,7 @@ class Status:
     rate: float = 0.0
     note: str = ""
     until: str = ""
+    part: str = ""
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
 

@@ -14,12 +14,12 @@ from dynsim.scenario import Scenario
 # What most people set; everything else is behind "Show all".
 _ORDINARY = {
     "name",
-    *(f"system.{k}" for k in ("layers", "copies", "dim", "metric", "activation")),
+    *(f"system.{k}" for k in ("layers", "network", "copies", "dim", "metric", "activation")),
     *(f"field.{k}" for k in ("kind", "dataset", "target", "validation", "batch")),
     *(f"dynamics.{k}" for k in ("integrator", "law", "dt", "friction", "limit", "eta", "decay", "confinement")),
     *(f"run.{k}" for k in ("epochs", "steps", "seed", "device", "twin")),
     *(f"record.{k}" for k in ("every", "observables", "properties", "projection")),
-    *("run.stop.accuracy", "run.stop.time"),
+    *("run.stop.accuracy", "run.stop.time", "recipe.name"),
 }
 
 
@@ -160,7 +160,7 @@ def _kind(item: dict[str, Any], shape: dict[str, Any], several: bool) -> str:
         return "literal"
     if shape.get("type") == "array":
         inner = [shape.get("items", {}), *shape.get("prefixItems", [])]
-        return "literal" if any(i.get("type") == "array" for i in inner) else "list"
+        return "literal" if any(i.get("type") == "array" or "oneOf" in i for i in inner) else "list"
     return {"boolean": "flag", "integer": "integer", "number": "number", "string": "text"}.get(shape["type"], "literal")
 
 

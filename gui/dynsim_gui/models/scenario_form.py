@@ -151,8 +151,8 @@ def _place(where: str) -> str:
 
 
 def _message(problem: DynsimError, place: str) -> str:
-    inner = (problem.where or "").removeprefix(place).strip(".")
-    item = f"item {int(inner) + 1}" if inner.isdigit() else inner.replace(".", ", ")
+    first, *inner = (problem.where or "").removeprefix(place).strip(".").split(".")
+    item = ", ".join([f"item {int(first) + 1}" if first.isdigit() else first, *inner])
     what = f"{item}: {problem.what}" if item and place else problem.what
     allowed = f" (allowed: {problem.allowed})" if problem.allowed else ""
     return what + allowed + (f"; {problem.hint}" if problem.hint else "")

@@ -242,7 +242,7 @@ class Viewer:
             return
         self.feed.take(report)
         self.status.step, self.status.total, self.status.rate = report.step, report.total, report.rate
-        self.status.until = report.until
+        self.status.until, self.status.part = report.until, report.part
         self._set_phase(report.phase, report.note)
         if report.parameters != self.parameters:
             self.parameters = dict(report.parameters)

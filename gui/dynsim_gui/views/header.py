@@ -84,6 +84,8 @@ def progress_text(status: Status) -> str:
     if status.phase == "running" and status.rate > 0:
         parts.append(f"{status.rate:.3g} steps/s")
         parts.append(f"{_clock((status.total - status.step) / status.rate)} left")
+    if status.part and status.phase in ("running", "paused"):
+        parts.append(status.part)
     if status.until and status.phase in ("running", "paused"):
         parts.append(f"until {status.until}")
     if status.note and status.phase != "running":
