@@ -179,7 +179,12 @@ def direct(folder: Path, row: Sequence[int], seed: int, epochs: int, settings: d
 
 
 # Chosen on a validation part split off the training part.
-DIRECT: dict[str, Any] = {"dynamics.eta": 0.05, "dynamics.dt": 1.0, "dynamics.plain_rate": 0.003}
+DIRECT: dict[str, Any] = {
+    "field.augment": 0,
+    "dynamics.eta": 0.1,
+    "dynamics.dt": 0.5,
+    "dynamics.plain_rate": 0.005,
+}
 
 
 def _to_the_end(simulation: Simulation) -> None:

@@ -6,10 +6,9 @@ import hashlib
 import json
 import statistics
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
-from multiprocessing import get_context
-from os import cpu_count, environ
+from os import cpu_count
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 from dynsim.checkpoint import write_atomically
 from dynsim.progress import Progress
 from dynsim.summary import plain
+from dynsim.workers import worker_pool
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Study:
         if not waiting:
             return
         names = {u.name for u in waiting}
-        with ProcessPoolExecutor(self.jobs, get_context("spawn"), initializer=_one_thread) as pool:
+        with worker_pool(self.jobs) as pool:
             running: dict[Future, str] = {}
             while waiting or running:
                 ready = [u for u in waiting if not (set(u.needs) & names) - done]
@@ -96,10 +96,6 @@ class Study:
 def raw_file(folder: Path, name: str, ending: str = ".json") -> Path:
     """The file of a unit."""
     return Path(folder) / "raw" / f"{name}{ending}"
-
-
-def _one_thread() -> None:
-    environ["NUMBA_NUM_THREADS"] = "1"
 
 
 def _work(folder: Path, unit: Unit) -> dict[str, Any]:

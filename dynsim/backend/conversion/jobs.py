@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,6 +25,7 @@ from safetensors.numpy import save as encode
 from dynsim.backend.conversion.compression import Encoded, weighted_error
 from dynsim.errors import DynsimError, ResourceError
 from dynsim.progress import Progress
+from dynsim.workers import worker_pool
 
 EFFORT = {"keep": 0, "product": 5, "svd": 2, "trellis": 5, "dyn": 20}  # for a number, about; 1 for the others
 _shares: Any = None  # of each job that is done; memory that the processes share
@@ -117,26 +116,22 @@ def run_jobs(jobs: Sequence[Job], folder: Path, workers: int, progress: Progress
     progress.phase("fitting, in thousandths of the work", 1000, 1000 * before // total)
     if not waiting:
         return
-    context = multiprocessing.get_context("spawn")
-    shares = context.Array("d", len(waiting), lock=False)
-    with _one_thread_each(), _pool(context, min(workers, len(waiting)), shares) as pool:
-        pending: set[Future] = {pool.submit(work_out, j, folder, i) for i, j in enumerate(waiting)}
-        try:
+    shares = multiprocessing.get_context("spawn").Array("d", len(waiting), lock=False)
+    try:
+        with worker_pool(min(workers, len(waiting)), _share, shares) as pool:
+            pending: set[Future] = {pool.submit(work_out, j, folder, i) for i, j in enumerate(waiting)}
             while pending:
                 finished, pending = wait(pending, timeout=1, return_when=FIRST_COMPLETED)
                 for future in finished:
                     future.result()
                 done = before + sum(j.cost * share for j, share in zip(waiting, shares))
                 progress.update(int(1000 * done / total), 1000, {})
-        except BrokenProcessPool:
-            raise ResourceError(
-                "a process was killed, perhaps for want of memory",
-                where=str(folder.parent),
-                hint="the same command with --jobs 1 goes on where this one was",
-            ) from None
-        except BaseException:
-            _stop(pool)
-            raise
+    except BrokenProcessPool:
+        raise ResourceError(
+            "a process was killed, perhaps for want of memory",
+            where=str(folder.parent),
+            hint="the same command with --jobs 1 goes on where this one was",
+        ) from None
 
 
 def _encoded(job: Job, number: int) -> Iterable[Encoded]:
@@ -175,45 +170,7 @@ def _file(folder: Path, job: Job) -> Path:
     return folder / f"{job.key}.safetensors"
 
 
-class _one_thread_each:
-    """Processes that start meanwhile use one thread: the environment is read when NumPy and numba are loaded."""
-
-    names = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-    def __enter__(self) -> None:
-        self.before = {name: os.environ.get(name) for name in self.names}
-        os.environ.update(dict.fromkeys(self.names, "1"))
-
-    def __exit__(self, *_: object) -> None:
-        for name, value in self.before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def _pool(context: Any, workers: int, shares: Any) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, context, _start_worker, (shares,))
-
-
-def _start_worker(shares: Any) -> None:
-    """Ctrl-C is the parent's to answer, and without the parent there is nothing left to do."""
+def _share(shares: Any) -> None:
+    """What a worker begins with: the memory in which it tells how far it is."""
     global _shares
     _shares = shares
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
-
-
-def _die_with(parent: Any) -> None:
-    parent.join()
-    os._exit(1)
-
-
-def _stop(pool: ProcessPoolExecutor) -> None:
-    """Without waiting for what they are at: its files are not there, it will be done again."""
-    processes = list((pool._processes or {}).values())
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.terminate()
