@@ -41,12 +41,20 @@ def series(
     title: str,
     logarithmic: bool = False,
     dashed: tuple[str, ...] = (),
+    lowest: float | None = None,
 ) -> Path:
-    """Curves with deviations over seeds; those in `dashed` are drawn so, as the paper's are."""
+    """Curves with deviations over seeds; those in `dashed` are drawn so. "form, how" has the colour of its form.
+
+    Parameters
+    ----------
+    lowest : of the shown values; None for all of them.
+    """
     made, axes = figure(7.2, 4.6)
     named = isinstance(x[0], str)
     places = list(range(len(x))) if named else list(x)
-    for k, (name, values) in enumerate(curves.items()):
+    forms = list(dict.fromkeys(map(_form, curves)))
+    for name, values in curves.items():
+        k = forms.index(_form(name))
         known = [(p, v) for p, v in zip(places, values) if v is not None]
         means = [v.mean if isinstance(v, Sample) else v for _, v in known]
         spread = [v.deviation if isinstance(v, Sample) else 0.0 for _, v in known]
@@ -58,6 +66,11 @@ def series(
         axes.set_xscale("log")
     axes.set(xlabel=labels[0], ylabel=labels[1])
     axes.set_title(title, fontsize=10)
+    axes.set_ylim(bottom=lowest)
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8)
     return save(made, path)
+
+
+def _form(name: str) -> str:
+    return name.rpartition(", ")[0] or name
