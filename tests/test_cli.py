@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from dynsim.cli import app, main
 
-COMMANDS = ("run", "resume", "scenarios", "info", "evaluate", "doctor", "cite")
+COMMANDS = ("run", "resume", "scenarios", "info", "evaluate", "convert", "export", "reproduce", "doctor", "cite")
 TINY = ["--set", "run.steps=6", "--set", "record.every=2", "--quiet"]
 
 
@@ -189,3 +189,11 @@ def test_paths_of_a_scenario_start_at_its_folder(tmp_path):
     dynsim("run", tmp_path / "own.toml", "--out", tmp_path / "r", "-q")
     assert Path(os.fspath(tmp_path / "mine.npz")).as_posix() in (tmp_path / "r" / "scenario.toml").read_text()
     assert json.loads(dynsim("evaluate", tmp_path / "r", "--json").stdout)["samples"] == 12
+
+
+def test_a_table_of_the_papers_is_made_again(tmp_path):
+    result = CliRunner().invoke(app, ["reproduce", "table1", "--json", "--out", str(tmp_path)])
+    assert result.exit_code == 0
+    (table,) = json.loads(result.output)
+    assert table["rows"][0] | {"sub-models": 1296} == table["rows"][0]
+    assert (tmp_path / "table1.md").is_file()
