@@ -19,7 +19,7 @@ import numpy as np
 from dynsim.build import build_limit
 from dynsim.dynamics.integrators import PLAIN, Adam, Beside, Integrator, integrator
 from dynsim.dynamics.speed_limit import SpeedLimit
-from dynsim.errors import ShapeError
+from dynsim.errors import OptionError, ShapeError
 from dynsim.scenario import Scenario
 from dynsim.signals import all_weights
 from dynsim.system.graph import Graph, Groups, System, group_kind
@@ -96,7 +96,16 @@ def enter(
     ----------
     std : link -> standard deviation of weights that are drawn.
     given : trained groups (weight:LINK, bias:NODE, ...) that the run's first phase takes instead of drawn ones.
+
+    Raises OptionError for a fit to weights that nobody has trained, ShapeError for given groups of another network.
     """
+    if phase.kind == "fit" and phase.start == 0 and not given:
+        raise OptionError(
+            "there are no trained weights to fit",
+            where="recipe.epochs",
+            given=scenario.recipe.epochs,
+            allowed="1 or more, or from Python Simulation(scenario, given=weights)",
+        )
     x, memory = dict(system.x), {}
     if phase.kind != "coordinates" and phase.start == 0:
         x |= initial_weights(system.graph, scenario.run.seed, scenario.run.dtype, std)

@@ -154,8 +154,10 @@ class Simulation(Interventions):
         """Force on every moving group, and the field's response, for the batch of a step."""
         with np.errstate(over="ignore", invalid="ignore"):
             weights = all_weights(self.kernels, system)
-            response = self.pushing.respond(system, weights, self.phase.batch(step))
-            force = forces(self.kernels, system, response, self.scenario.dynamics.confinement)
+            phase = self.phase
+            response = self.pushing.respond(system, weights, phase.batch(step))
+            well = self.scenario.dynamics.confinement if phase.kind == "coordinates" else 0.0
+            force = forces(self.kernels, system, response, well)
         return {k: force[k] for k in system.v}, response
 
     def step(self) -> None:

@@ -225,6 +225,21 @@ def test_given_weights_are_taken_instead_of_drawn_ones():
     assert np.array_equal(x.x["bias:fc"][:, 0], np.arange(16))
 
 
+def test_a_fit_to_weights_that_nobody_trained_is_refused():
+    with pytest.raises(OptionError, match=r"recipe\.epochs: there are no trained weights to fit"):
+        Simulation(scenario("finetune", "recipe.epochs=0"))
+
+
+def test_the_well_of_the_dynamics_does_not_bend_a_fit():
+    states = []
+    for well in (0.0, 1.0):
+        simulation = Simulation(scenario("finetune", "recipe.epochs=1", f"dynamics.confinement={well}"))
+        while simulation.phase.kind != "coordinates":
+            simulation.step()
+        states.append(simulation.system.x)
+    assert all(np.array_equal(states[0][k], states[1][k]) for k in states[0])
+
+
 def test_no_accuracy_of_waiting_weights_ends_a_run():
     simulation = Simulation(scenario("finetune", "run.stop.accuracy=0.12"))
     seen = []

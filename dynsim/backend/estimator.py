@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from numbers import Integral
 from typing import Any, Self
@@ -44,7 +45,7 @@ PARAMETERS = """
 """
 
 
-class _DynEstimator(BaseEstimator):
+class _DynEstimator(BaseEstimator, ABC):
     """What classifier and regressor share."""
 
     _loss: str
@@ -199,8 +200,8 @@ class _DynEstimator(BaseEstimator):
         system = fresh.replace(x=dict(x), v=v, mass=mass)
         simulation.system = system.replace(memory=simulation.law.start(system, simulation.scenario.run.seed))
 
-    def _score(self, simulation: Simulation) -> float:
-        raise NotImplementedError
+    @abstractmethod
+    def _score(self, simulation: Simulation) -> float: ...
 
     def _tell(self, course: Course) -> None:
         passes, score = self.n_iter_ + len(course.losses), course.scores[-1:] or [np.nan]

@@ -26,14 +26,13 @@ ROWS = ((2, 3), (7, 7))
 
 def _forms(seed: int) -> dict[str, tuple[str, tuple[str, ...]]]:
     """Form -> (file of its arrays, units that make it)."""
-    s = seed
     forms: dict[str, tuple[str, tuple[str, ...]]] = {
-        "mlp weights": (f"mlp-twin-{s}", (f"mlp-{s}",)),
-        "mlp DyN": (f"mlp-dyn-{s}", (f"mlp-{s}",)),
-        "lenet weights": (f"baseline-{s}", (f"baseline-{s}",)),
+        "mlp weights": (f"mlp-twin-{seed}", (f"mlp-{seed}",)),
+        "mlp DyN": (f"mlp-dyn-{seed}", (f"mlp-{seed}",)),
+        "lenet weights": (f"baseline-{seed}", (f"baseline-{seed}",)),
     }
     for row in ROWS:
-        name = f"un{lenet.fixed_name(row, s)}-physics"
+        name = f"un{lenet.fixed_name(row, seed)}-physics"
         forms[f"lenet DyN {row}"] = (name, (name,))
     return forms
 
