@@ -1,18 +1,11 @@
-"""Observables; importing the package fills the registry."""
+"""Observables; importing the package fills the registry with those of all its modules."""
 
-from dynsim.observables import curvature, energy, entropy, learning, particles, workload
-from dynsim.observables.base import OBSERVABLES, Snapshot, find, measure, named
+from importlib import import_module
+from pkgutil import iter_modules
 
-__all__ = [
-    "OBSERVABLES",
-    "Snapshot",
-    "curvature",
-    "energy",
-    "entropy",
-    "find",
-    "learning",
-    "measure",
-    "named",
-    "particles",
-    "workload",
-]
+from dynsim.observables.base import OBSERVABLES, Observable, Snapshot, find, measure, named
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
+__all__ = ["OBSERVABLES", "Observable", "Snapshot", "find", "measure", "named"]

@@ -1,18 +1,21 @@
-"""What is measured: one registry feeds the trajectory, the curves, the progress line and the final table.
+"""What is measured: one registry feeds the trajectory, the curves, the progress line, the report and the final table.
 
 An observable is a class with `name`, `kind` ("scalar" or "per_particle"), `every` ("step" or "frame": how often it
-is cheap enough) and `compute(snapshot)`; `@observable` registers it.
+is cheap enough) and `compute(snapshot)`; `@observable` registers it. A module of this package with such a class is
+all that a new one takes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
 from dynsim.errors import unknown
 from dynsim.forces import Response
+from dynsim.panels import Panel
 from dynsim.system.graph import System
 
 
@@ -37,14 +40,27 @@ class Snapshot:
     seed: int = 0
 
 
-class Observable(Protocol):
-    """compute(snapshot) -> {name: number} for a scalar, {subsystem: array} for a per-particle one."""
+class Observable:
+    """compute(snapshot) -> {name: number} for a scalar, {subsystem: array (H, N) or (H, N, d)} for a per-particle one.
 
-    name: str
-    kind: str
-    every: str
+    Attributes
+    ----------
+    panels : how its numbers are shown.
+    brief : of a scalar, name -> what the progress line calls it; empty to leave it out there.
+    vector : of a per-particle one, whether every particle has a vector of R^d.
+    needs_classes : whether it means nothing where nothing is classified.
+    """
 
-    def compute(self, snapshot: Snapshot) -> dict[str, Any]: ...
+    name: ClassVar[str]
+    kind: ClassVar[str]
+    every: ClassVar[str]
+    panels: ClassVar[tuple[Panel, ...]] = ()
+    brief: ClassVar[Mapping[str, str]] = {}
+    vector: ClassVar[bool] = False
+    needs_classes: ClassVar[bool] = False
+
+    def compute(self, snapshot: Snapshot) -> dict[str, Any]:
+        raise NotImplementedError
 
 
 OBSERVABLES: dict[str, Observable] = {}

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from dynsim.observables.base import Snapshot, observable
+from dynsim.observables.base import Observable, Snapshot, observable
 from dynsim.observables.entropy import structural_entropy
 from dynsim.system.initialise import random, sphere_points
 
@@ -67,7 +67,7 @@ def null_control(kernels: Any, seed: int, shapes: tuple[tuple[int, int], ...], d
 
 
 @observable
-class LapCurSE:
+class LapCurSE(Observable):
     """ "lapcurse" of all particles, and "lapcurse_null" of the untrained coordinates of the same seed and sizes (the
     very start of the run, unless its scenario prescribes positions)."""
 

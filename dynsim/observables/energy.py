@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dynsim.dynamics.integrators import kinetic_energy
-from dynsim.observables.base import Snapshot, observable
+from dynsim.observables.base import Observable, Snapshot, observable
 from dynsim.system.graph import System
 
 
@@ -16,7 +16,7 @@ def well_energy(system: System, confinement: float) -> float:
 
 
 @observable
-class Energy:
+class Energy(Observable):
     """Energies (dimensionless). The total is a ledger for leapfrog only: the other integrators push before they drift,
     so that their potential is that of the positions before the step."""
 
@@ -38,7 +38,7 @@ class Energy:
 
 
 @observable
-class Momentum:
+class Momentum(Observable):
     """|sum m v| over the coordinate particles of each copy, the largest over copies."""
 
     name, kind, every = "momentum", "scalar", "frame"

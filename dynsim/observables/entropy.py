@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from dynsim.observables.base import Snapshot, observable
+from dynsim.observables.base import Observable, Snapshot, observable
 
 
 def structural_entropy(kernels, q: np.ndarray, delta: float) -> float:
@@ -28,7 +28,7 @@ def relative_entropy(kernels, q: np.ndarray, delta: float) -> float:
 
 
 @observable
-class Entropy:
+class Entropy(Observable):
     """psi / log N: "entropy" of the 3-D view at 1/4 standard deviation (the one that moves), then per delta raw
     (units of q), scaled (units of one standard deviation), of the 3-D view, and per subsystem."""
 

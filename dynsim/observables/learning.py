@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from dynsim.observables.base import Snapshot, observable
+from dynsim.observables.base import Observable, Snapshot, observable
 from dynsim.signals import link_weights
 
 
 @observable
-class Loss:
+class Loss(Observable):
     """Energy of the field at this step's batch."""
 
     name, kind, every = "loss", "scalar", "step"
@@ -19,7 +19,7 @@ class Loss:
 
 
 @observable
-class Accuracy:
+class Accuracy(Observable):
     """Fraction of this step's batch that is classified rightly; NaN without classes."""
 
     name, kind, every = "accuracy", "scalar", "step"
@@ -43,7 +43,7 @@ def relative_stress(snapshot: Snapshot) -> float:
 
 
 @observable
-class RelativeStress:
+class RelativeStress(Observable):
     """Mean stress against the path integrals, the paper's sign of equilibrium."""
 
     name, kind, every = "stress", "scalar", "frame"
@@ -53,7 +53,7 @@ class RelativeStress:
 
 
 @observable
-class Dead:
+class Dead(Observable):
     """Fraction of the hidden sub-models that emitted nothing in this batch (only ReLU can be so dead)."""
 
     name, kind, every = "dead", "scalar", "frame"

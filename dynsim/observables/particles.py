@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dynsim.observables.base import Snapshot, observable
+from dynsim.observables.base import Observable, Snapshot, observable
 from dynsim.system.graph import Groups
 
 
@@ -16,7 +16,7 @@ def _groups(snapshot: Snapshot, groups: Groups) -> dict[str, Any]:
 
 
 @observable
-class Velocity:
+class Velocity(Observable):
     """v (H, N, d)."""
 
     name, kind, every = "velocity", "per_particle", "frame"
@@ -26,7 +26,7 @@ class Velocity:
 
 
 @observable
-class Force:
+class Force(Observable):
     """F (H, N, d), of the batch that pushed last."""
 
     name, kind, every = "force", "per_particle", "frame"
@@ -36,7 +36,7 @@ class Force:
 
 
 @observable
-class Lagrangian:
+class Lagrangian(Observable):
     """|sum_k L_ik| under the signal law (Eq. 11); T - V under the others, with V = -(work done on the particle)."""
 
     name, kind, every = "lagrangian", "per_particle", "frame"
@@ -57,7 +57,7 @@ class Lagrangian:
 
 
 @observable
-class Lambda:
+class Lambda(Observable):
     """Lambda_i (per unit of time) of the law at the last step."""
 
     name, kind, every = "lambda", "per_particle", "frame"
@@ -75,7 +75,7 @@ def _signals(snapshot: Snapshot, signals: Groups) -> dict[str, Any]:
 
 
 @observable
-class Signal:
+class Signal(Observable):
     """Root mean square over the batch of the signal that a particle's sub-model received."""
 
     name, kind, every = "signal", "per_particle", "frame"
@@ -85,7 +85,7 @@ class Signal:
 
 
 @observable
-class Emitted:
+class Emitted(Observable):
     """Root mean square over the batch of the signal that a particle's sub-model emitted; a target has none."""
 
     name, kind, every = "emitted", "per_particle", "frame"

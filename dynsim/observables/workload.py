@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from dynsim.observables.base import Snapshot, observable
+from dynsim.observables.base import Observable, Snapshot, observable
 
 
 def workload_bound(particles: int, eta: float, rate: float, steps: int) -> float:
@@ -21,7 +21,7 @@ def workload_bound(particles: int, eta: float, rate: float, steps: int) -> float
 
 
 @observable
-class Workload:
+class Workload(Observable):
     """I(t): path of this step over all coordinate particles (units of q); W(t): its sum since the start; the bound
     of what the Eq. (10) limit allows since the last learning event; the fraction at the limit, and the limit
     of a step's move."""

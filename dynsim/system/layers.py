@@ -181,8 +181,7 @@ OPS = {op: kind for kind in LAYERS for op in get_args(get_type_hints(kind)["op"]
 
 @dataclass(frozen=True)
 class Node:
-    (
-        """A layer in its place.
+    """A layer in its place.
 
     Attributes
     ----------
@@ -190,9 +189,6 @@ class Node:
     shape : of its value for one sample.
     links : whose path integrals are its weights, in the order of inputs (dense) or row by row of the kernel (conv k2).
     """
-        " "
-        ""
-    )
 
     name: str
     layer: Layers
@@ -208,16 +204,12 @@ class Node:
 
 @dataclass(frozen=True)
 class Network:
-    (
-        """Nodes in the order of evaluation; the last one's value is the answer.
+    """Nodes in the order of evaluation; the last one's value is the answer.
 
     Attributes
     ----------
     input_name, input_shape : of what the data give for one sample.
     """
-        " "
-        ""
-    )
 
     nodes: tuple[Node, ...]
     input_name: str
@@ -259,14 +251,10 @@ class Network:
 
 
 def network_of(graph: Graph) -> Network:
-    (
-        """Dense layers along the links of a graph: what each subsystem receives, and what it emits.
+    """Dense layers along the links of a graph: what each subsystem receives, and what it emits.
 
     Raises ShapeError where signals do not run from one input to one output.
     """
-        " "
-        ""
-    )
     check_flow(graph)
     nodes = []
     for name in graph.order:

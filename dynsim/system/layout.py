@@ -57,14 +57,10 @@ class Defaults:
 
 
 def lay_out(layers: Iterable[Layers], input_shape: tuple[int, ...], defaults: Defaults) -> tuple[Graph, Network]:
-    (
-        """Sub-models, links and nodes of layers in a row.
+    """Sub-models, links and nodes of layers in a row.
 
     Raises ShapeError where a layer cannot take what comes in, OptionError for the name of no earlier value.
     """
-        " "
-        ""
-    )
     drawing = _Drawing(tuple(input_shape), defaults)
     for layer in layers:
         drawing.add(layer)
