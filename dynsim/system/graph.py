@@ -46,13 +46,18 @@ class Subsystem:
 
 @dataclass(frozen=True)
 class Link:
-    """Signals emitted by `source` are received by `target`, weighted by the path integrals of `metric`."""
+    """Signals emitted by `source` are received by `target`, weighted by the path integrals of `metric`.
+
+    delay : ticks that a signal is on its way (Appendix J); 0 arrives at once. Only links that take time may close a
+        cycle, or lead from a subsystem to itself.
+    """
 
     source: str
     target: str
     metric: str = "l2"
     p: float = 2.0
     eps: float = 1e-3
+    delay: int = 0
 
     @property
     def name(self) -> str:
@@ -67,8 +72,8 @@ class Link:
 class Graph:
     """The directed graph of Eq. (3), with H copies of every sub-model in R^d (a subsystem may have its own H).
 
-    Raises ShapeError for a link to an unknown subsystem, a doubled name or link, a cycle, or a link between subsystems
-    of different H.
+    Raises ShapeError for a link to an unknown subsystem, a doubled name or link, a cycle of links without delay, or a link
+    between subsystems of different H.
     """
 
     subsystems: tuple[Subsystem, ...]
@@ -96,12 +101,13 @@ class Graph:
     def _sorter(self) -> TopologicalSorter:
         sorter = TopologicalSorter({s.name: () for s in self.subsystems})
         for link in self.links:
-            sorter.add(link.target, link.source)
+            if not link.delay:
+                sorter.add(link.target, link.source)
         return sorter
 
     @cached_property
     def order(self) -> tuple[str, ...]:
-        """Names of the subsystems, each after all that it receives from."""
+        """Names of the subsystems, each after all that it receives from without delay."""
         return tuple(self._sorter().static_order())
 
     @cached_property
