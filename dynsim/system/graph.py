@@ -72,8 +72,8 @@ class Link:
 class Graph:
     """The directed graph of Eq. (3), with H copies of every sub-model in R^d (a subsystem may have its own H).
 
-    Raises ShapeError for a link to an unknown subsystem, a doubled name or link, a cycle of links without delay, or a link
-    between subsystems of different H.
+    Raises ShapeError for a link to an unknown subsystem, a doubled name or link, a cycle of links without delay, or a
+    link between subsystems of different H.
     """
 
     subsystems: tuple[Subsystem, ...]
