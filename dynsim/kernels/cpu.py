@@ -23,6 +23,7 @@ from numba import get_num_threads, njit
 from . import scalar
 from .images import pool  # noqa: F401
 from .images_cpu import norm_back, patches, patches_back, pool_back, products, scaled, squares, sums  # noqa: F401
+from .medium_cpu import field_at, mean_field, mean_field_forces  # noqa: F401
 from .sharing import WORTH_A_THREAD, share
 
 FAST = {"reassoc", "contract", "arcp", "afn", "nsz"}  # no nnan, no ninf: NaN and Inf must stay visible

@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from .images import norm_back, patches, patches_back, pool, pool_back, products, scaled, squares, sums  # noqa: F401
+from .medium import field_at, mean_field, mean_field_forces  # noqa: F401
 
 METRICS = ("l1", "l2", "lp", "squared", "reciprocal", "plummer", "dot")
 
