@@ -1,4 +1,4 @@
-# mypy: disable-error-code="operator,call-arg,call-overload,arg-type,index,attr-defined,misc"
+# mypy: disable-error-code="operator,call-arg"
 # (numba types the simulator's indices, not those of a kernel)
 """The kernels on an NVIDIA GPU: numba.cuda on CuPy arrays, the same functions and contracts as `reference`.
 
@@ -11,6 +11,7 @@ of the CPU. On numba's simulator (NUMBA_ENABLE_CUDASIM=1) the same code runs on 
 from __future__ import annotations
 
 import functools
+from importlib import import_module
 
 import numba
 import numpy as np
@@ -19,10 +20,7 @@ from numba import cuda
 from . import scalar
 
 SIMULATED = bool(numba.config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
-if SIMULATED:
-    xp = np
-else:
-    import cupy as xp
+xp = np if SIMULATED else import_module("cupy")
 
 SIDE = 16  # threads along each side of a block of the path integral
 EACH = 4  # rows and columns of its square that a thread keeps
