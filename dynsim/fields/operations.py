@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from dynsim.fields.vectors import VECTOR_OPERATIONS
 from dynsim.forces import Stress
 from dynsim.kernels import reference
 from dynsim.signals import Weights, activation
@@ -43,7 +44,7 @@ class Place:
     @property
     def learns(self) -> bool:
         """Whether it has weights or groups of its own."""
-        return bool(self.node.links) or self.has("scale")
+        return bool(self.node.links) or any(map(self.has, ("scale", "bias", "weight")))
 
     def has(self, kind: str) -> bool:
         return f"{kind}:{self.node.key}" in self.x
@@ -51,10 +52,22 @@ class Place:
 
 @dataclass
 class Pushed:
-    """What a backward pass gathers: stress by link, force by group."""
+    """What a backward pass gathers: stress by link, force by group; those of several nodes add up."""
 
     stress: dict[str, Stress] = field(default_factory=dict)
     groups: Groups = field(default_factory=dict)
+
+    def add_stress(self, link: str, emitted: np.ndarray, feedback: np.ndarray) -> None:
+        """F = emitted.T @ feedback on the weights of a link; another node of it adds a block to the product."""
+        before = self.stress.get(link)
+        if before is not None:
+            emitted = np.concatenate([before.emitted, emitted])
+            feedback = np.concatenate([before.feedback, feedback])
+        self.stress[link] = Stress(emitted=emitted, feedback=feedback)
+
+    def add_force(self, group: str, force: np.ndarray) -> None:
+        """A force on a group."""
+        self.groups[group] = self.groups[group] + force if group in self.groups else force
 
 
 def dense(place: Place, *inputs: np.ndarray):
@@ -71,9 +84,9 @@ def dense_back(place: Place, feedback: np.ndarray, kept: Any, pushed: Pushed):
     shapes, flat = kept
     d = feedback.reshape(-1, feedback.shape[-1])
     if place.has("bias"):
-        pushed.groups[f"bias:{place.node.key}"] = d.sum(axis=0)[:, None]
+        pushed.add_force(f"bias:{place.node.key}", d.sum(axis=0)[:, None])
     for link, emitted in zip(place.node.links, flat):
-        pushed.stress[link] = Stress(emitted=emitted, feedback=d)
+        pushed.add_stress(link, emitted, d)
     if not place.wanted:
         return tuple(None for _ in shapes)
     return tuple(place.weights[k].feed_back(d).reshape(s) for k, s in zip(place.node.links, shapes))
@@ -280,6 +293,7 @@ OPERATIONS: dict[str, Operation] = {
     "Reshape": (reshape, reshape_back),
     "Mean": (mean, mean_back),
     "Add": (add, add_back),
+    **VECTOR_OPERATIONS,
 }
 
 

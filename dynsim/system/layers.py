@@ -4,22 +4,17 @@ integrals are its weights (`dynsim.system.layout` makes one of layers in a row).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import numpy as np
 from annotated_types import Ge, Gt, Le
+from scipy.fft import dct
 
 from dynsim.errors import ShapeError, unknown
 from dynsim.system.graph import Graph, Groups
-
-Count = Annotated[int, Gt(0), Le(10**6)]
-
-
-@dataclass(frozen=True)
-class Layer:
-    """Base of all layers; frozen, no keys but their own."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "use_attribute_docstrings": True}
+from dynsim.system.layer import Count, Layer
+from dynsim.system.tensors import features
+from dynsim.system.vectors import VECTOR_LAYERS, Components, Positions, Reduce, VectorLayers
 
 
 @dataclass(frozen=True)
@@ -174,8 +169,8 @@ class Add(Layer):
     """of its value, its links and groups; by default its op and a number"""
 
 
-LAYERS = (Dense, Conv, Attention, Mix, Pool, Norm, Activate, Reshape, Mean, Add)
-Layers = Dense | Conv | Attention | Mix | Pool | Norm | Activate | Reshape | Mean | Add
+LAYERS = (Dense, Conv, Attention, Mix, Pool, Norm, Activate, Reshape, Mean, Add, *VECTOR_LAYERS)
+Layers = Dense | Conv | Attention | Mix | Pool | Norm | Activate | Reshape | Mean | Add | VectorLayers
 OPS = {op: kind for kind in LAYERS for op in get_args(get_type_hints(kind)["op"])}
 
 
@@ -237,7 +232,8 @@ class Network:
         return node.layer.kernel**2 * widths[0] if isinstance(node.layer, Conv) else sum(widths)
 
     def groups(self) -> Groups:
-        """Starting positions of the groups without particles: bias, scale and shift, running mean and variance."""
+        """Starting positions of the groups without particles: bias, scale and shift, running mean and variance,
+        positional features, and the matrices that mix components."""
         start: Groups = {}
         for node in self.nodes:
             width = (node.shape[-1], 1)
@@ -247,16 +243,32 @@ class Network:
                 start |= {f"scale:{node.key}": np.ones(width), f"shift:{node.key}": np.zeros(width)}
             if node.layer.op == "batchnorm":
                 start |= {f"mean:{node.key}": np.zeros(width), f"variance:{node.key}": np.ones(width)}
+            if isinstance(node.layer, Positions) and node.layer.trained:
+                start[f"bias:{node.key}"] = features(self.shape_of(node.inputs[0]), node.layer.layer)
+            if isinstance(node.layer, Components):
+                start[f"weight:{node.key}"] = rotation(node.shape[-2], self.shape_of(node.inputs[0])[-2])[..., None]
         return start
 
 
-def network_of(graph: Graph) -> Network:
+def rotation(rows: int, columns: int) -> np.ndarray:
+    """(rows, columns) of the orthogonal cosine transform, in which every component hears all the others."""
+    return dct(np.eye(max(rows, columns)), axis=0, norm="ortho")[:rows, :columns]
+
+
+def network_of(graph: Graph, reduce: Reduce | None = None, shape: tuple[int, ...] = ()) -> Network:
     """Dense layers along the links of a graph: what each subsystem receives, and what it emits.
+
+    reduce, shape : slices of the data, of this shape, that share the input's sub-models.
 
     Raises ShapeError where signals do not run from one input to one output.
     """
     check_flow(graph)
     nodes = []
+    if reduce is not None:
+        groups = tuple(max(numbers) + 1 for numbers in reduce.groups)
+        nodes.append(Node("reduced", reduce, ("data",), groups))
+        flat = Reshape("flatten", name=graph.input.name)
+        nodes.append(Node(graph.input.name, flat, ("reduced",), (graph.input.size,)))
     for name in graph.order:
         links, s = graph.incoming[name], graph.by_name[name]
         if not links:
@@ -267,6 +279,8 @@ def network_of(graph: Graph) -> Network:
         nodes.append(Node(received, layer, tuple(k.source for k in links), (s.size,), tuple(k.name for k in links)))
         if not plain:
             nodes.append(Node(name, Activate(s.activation, name), (received,), (s.size,)))  # type: ignore[arg-type]
+    if reduce is not None:
+        return Network(tuple(nodes), "data", shape)
     return Network(tuple(nodes), graph.input.name, (graph.input.size,))
 
 
@@ -293,7 +307,10 @@ def node_from(settings: dict[str, Any]) -> Node:
     layer = settings["layer"]
     if layer["op"] not in OPS:
         raise unknown("layer", layer["op"], tuple(OPS))
-    plain = {k: tuple(v) if isinstance(v, list) else v for k, v in layer.items()}
-    parts: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+    parts: Any = {k: _tuples(v) for k, v in settings.items()}
     made: Any = OPS[layer["op"]]
-    return Node(**parts | {"layer": made(**plain)})
+    return Node(**parts | {"layer": made(**{k: _tuples(v) for k, v in layer.items()})})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value

@@ -39,6 +39,8 @@ from dynsim.system.layers import (
     Pool,
     Reshape,
 )
+from dynsim.system.tensors import reduced_shape
+from dynsim.system.vectors import Components, Hold, Magnitude, Positions, Read, Reduce, Routed
 
 # Names of groups, links and files join those of layers by ":", ">", "." and "/".
 NAME = re.compile(r"[\w-]+")
@@ -105,10 +107,16 @@ class _Drawing:
         self.subsystems[name] = Subsystem(name, size, copies=copies)
         return name
 
-    def _link(self, source: str, target: str, metric: str | None) -> str:
+    def _link(self, source: str, target: str, metric: str | None, delay: int = 0) -> str:
         d = self.defaults
-        self.links.append(Link(source, target, metric or d.metric, d.p, d.eps))
+        self.links.append(Link(source, target, metric or d.metric, d.p, d.eps, delay))
         return self.links[-1].name
+
+    def _size(self, name: str, given: int | str) -> int:
+        size = self.defaults.classes if given == "auto" else int(given)
+        if size is None:
+            raise ShapeError('size "auto" needs data with classes', where=f"system.network, {name}")
+        return size
 
     def _axes(self, name: str, wanted: int, meaning: str) -> None:
         if len(self.shape) != wanted:
@@ -120,10 +128,7 @@ class _Drawing:
             )
 
     def _dense(self, name: str, layer: Dense) -> None:
-        size = self.defaults.classes if layer.size == "auto" else layer.size
-        if size is None:
-            raise ShapeError('size "auto" needs data with classes', where=f"system.network, {name}")
-        copies = layer.copies
+        size, copies = self._size(name, layer.size), layer.copies
         source = self.emitter
         if source is None or self.subsystems[source].copies != copies:
             source = self._subsystem(f"{name}.in", self.shape[-1], copies)
@@ -216,6 +221,80 @@ class _Drawing:
             )
         self._place(name, layer, self.shape, (), layer.of)
         self.emitter = None
+
+    # Vector signals and pools -----------------------------------------------------------------------------------
+
+    def _reduce(self, name: str, layer: Reduce) -> None:
+        if tuple(map(len, layer.groups)) != self.shape:
+            raise ShapeError(
+                "groups of slices for another tensor",
+                where=f"system.network, {name}",
+                given=f"{tuple(map(len, layer.groups))}, {self.shape} from {self.here!r}",
+                allowed="a number for every slice of every axis",
+            )
+        for numbers in layer.groups:
+            if set(numbers) != set(range(len(set(numbers)))):
+                raise ShapeError(
+                    "groups are numbered without gaps",
+                    where=f"system.network, {name}",
+                    given=numbers,
+                    allowed="0, 1, ...",
+                )
+        self._place(name, layer, reduced_shape(layer.groups))
+        self.emitter = None
+
+    def _positions(self, name: str, layer: Positions) -> None:
+        more = len(self.shape) + (layer.layer is not None)
+        self._place(name, layer, (1 + more, math.prod(self.shape)))
+        self.emitter = None
+
+    def _components(self, name: str, layer: Components) -> None:
+        self._axes(name, 2, "signals (components, sub-models)")
+        self._place(name, layer, (layer.size or self.shape[0], self.shape[1]))
+
+    def _magnitude(self, name: str, layer: Magnitude) -> None:
+        self._axes(name, 2, "signals (components, sub-models)")
+        self._place(name, layer, self.shape[1:])
+
+    def _hold(self, name: str, layer: Hold) -> None:
+        held = self.shape
+        if layer.of:
+            if layer.of not in self.shapes:
+                raise unknown("value", layer.of, tuple(self.shapes), where=f"system.network, {name}")
+            held = self.shapes[layer.of]
+        wanted = (*held[:-1], layer.size)
+        if held[-1] > layer.size or (layer.of and self.shape != wanted):
+            raise ShapeError(
+                "the data and their sub-models do not fit",
+                where=f"system.network, {name}",
+                given=f"size {layer.size}, {self.shape} from {self.here!r}, {held} held",
+            )
+        self._place(name, layer, wanted, (), *([layer.of] if layer.of else []))
+        self.emitter = None
+
+    def _read(self, name: str, layer: Read) -> None:
+        if layer.size > self.shape[-1]:
+            raise ShapeError("so many sub-models are not there", where=f"system.network, {name}", given=layer.size)
+        self._place(name, layer, (*self.shape[:-1], layer.size))
+        self.emitter = None
+
+    def _routed(self, name: str, layer: Routed) -> None:
+        """A pool is unrolled in time: one link, which leads to the pool itself and takes a tick, serves every tick."""
+        read = self._size(name, layer.size)
+        data, held = self.here, self.shape[-1]
+        size = held + layer.free + read
+        self.subsystems[name] = Subsystem(name, size, copies=layer.copies, holds=held, reads=read)
+        link = self._link(name, name, layer.metric, delay=1)
+        self._hold(f"{name}.0", Hold("hold", size))
+        for tick in range(1, layer.ticks + 1):
+            received = Dense("dense", size, bias=layer.bias, name=name)
+            self._place(f"{name}.{tick}.received", received, (*self.shape[:-1], size), (link,))
+            if len(self.shape) == 2:
+                self._components(f"{name}.{tick}.mixed", Components("components", name=f"{name}.mix"))
+            if tick < layer.ticks:
+                self._activate(f"{name}.{tick}.emitted", Activate(layer.activation))
+                self._hold(f"{name}.{tick}", Hold("hold", size, of=data))
+        self._read(name, Read("read", read))
 
 
 def conv_cells(layer: Conv) -> tuple[str, ...]:
