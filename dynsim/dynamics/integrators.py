@@ -13,10 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from dynsim.dynamics.damping import DampingLaw, remembered
+from dynsim.dynamics.hypergradient import Hypergradient, shortened
 from dynsim.dynamics.speed_limit import SpeedLimit
 from dynsim.errors import unknown
 from dynsim.forces import Response
-from dynsim.system.graph import Groups, System, group_kind
+from dynsim.system.graph import RULE, Groups, System, group_kind
 
 
 @dataclass(frozen=True)
@@ -24,16 +25,25 @@ class Motion:
     """The laws that a step obeys.
 
     push : (system, step) -> (force on every moving group, the field's response) for the batch of that step.
+    hyper : how eta_i, m_i and U_i learn; None where they are given.
     """
 
     push: Callable[[System, int], tuple[Groups, Response]]
     law: DampingLaw
     limit: SpeedLimit
     dt: float
+    hyper: Hypergradient | None = None
 
-    def damp(self, system: System, received: Groups, dt: float) -> System:
-        """v <- exp(-exponent) v, with the energy it takes counted as dissipated."""
-        exponents, memory = self.law.exponents(system, received, dt)
+    def pushed(self, system: System) -> tuple[System, Response]:
+        """The system under the force at its positions; what the last step's parameters did to it is learned from."""
+        force, response = self.push(system, system.step)
+        if self.hyper is not None:
+            system = self.hyper.learn(system, force, self.dt)
+        return system.replace(force=force), response
+
+    def damp(self, system: System, heard: Groups, dt: float) -> System:
+        """v <- exp(-exponent) v, with the energy it takes counted as dissipated; heard : as the law hears it."""
+        exponents, memory = self.law.exponents(system, heard, dt)
         v = {k: a * np.exp(-exponents[k]) for k, a in system.v.items()}
         memory |= remembered(system, exponents, dt, self.law.order)
         return _dissipate(system, v).replace(memory=system.memory | memory)
@@ -46,6 +56,8 @@ class Motion:
     def bound(self, system: System) -> System:
         """The Eq. (10) limit."""
         v, fraction = self.limit.apply(system, system.v, self.dt)
+        if self.hyper is not None:
+            system = system.replace(memory=system.memory | shortened(system.v, v))
         if v is system.v:
             return system
         limited = _dissipate(system, v)
@@ -71,7 +83,13 @@ class Motion:
 
 def kinetic_energy(system: System) -> float:
     """sum over all moving particles of m v^2 / 2."""
-    return sum(0.5 * system.mass[k].item() * float(np.vdot(a, a)) for k, a in system.v.items())
+    return sum(_kinetic(system.mass[k], a) for k, a in system.v.items())
+
+
+def _kinetic(mass: np.ndarray, v: np.ndarray) -> float:
+    if mass.size == 1:
+        return 0.5 * mass.item() * float(np.vdot(v, v))
+    return 0.5 * float(np.vdot(mass[..., 0], np.einsum("...k,...k->...", v, v)))
 
 
 def _dissipate(system: System, v: Groups) -> System:
@@ -100,8 +118,8 @@ class KickDrift:
     order = 1
 
     def step(self, system: System, motion: Motion) -> tuple[System, Response]:
-        force, response = motion.push(system, system.step)
-        system = motion.damp(system.replace(force=force), response.received, motion.dt)
+        system, response = motion.pushed(system)
+        system = motion.damp(system, motion.law.heard(system.graph, response), motion.dt)
         system = motion.drift(motion.bound(motion.kick(system, motion.dt)))
         return motion.tick(system), response
 
@@ -117,9 +135,8 @@ class Flow:
     order = 1
 
     def step(self, system: System, motion: Motion) -> tuple[System, Response]:
-        force, response = motion.push(system, system.step)
-        rest = {k: np.zeros_like(a) for k, a in system.v.items()}
-        system = _dissipate(system.replace(force=force), rest)
+        system, response = motion.pushed(system)
+        system = _dissipate(system, {k: np.zeros_like(a) for k, a in system.v.items()})
         return motion.tick(motion.drift(motion.bound(motion.kick(system, motion.dt)))), response
 
 
@@ -135,17 +152,18 @@ class Leapfrog:
 
     def step(self, system: System, motion: Motion) -> tuple[System, Response]:
         half = 0.5 * motion.dt
-        received = {k.split(":", 1)[1]: a for k, a in system.memory.items() if k.startswith("received:")}
-        if not received:
+        heard = {k.split(":", 1)[1]: a for k, a in system.memory.items() if k.startswith("received:")}
+        if not heard:
             force, response = motion.push(system, system.step)
-            received = response.received
+            heard = motion.law.heard(system.graph, response)
             system = system.replace(force=force)
-        system = motion.kick(motion.damp(system, received, half), half)
+        system = motion.kick(motion.damp(system, heard, half), half)
         system = motion.drift(motion.bound(system))
         force, response = motion.push(system, system.step + 1)
         system = motion.kick(system.replace(force=force), half)
-        system = motion.damp(system, response.received, half)
-        kept = {f"received:{k}": a for k, a in response.received.items()}
+        heard = motion.law.heard(system.graph, response)
+        system = motion.damp(system, heard, half)
+        kept = {f"received:{k}": a for k, a in heard.items()}
         return motion.tick(system.replace(memory=system.memory | kept)), response
 
 
@@ -160,20 +178,23 @@ class Eq10Literal:
     order = 1
 
     def step(self, system: System, motion: Motion) -> tuple[System, Response]:
-        force, response = motion.push(system, system.step)
-        system = system.replace(force=force)
-        exponents, memory = motion.law.exponents(system, response.received, motion.dt)
+        system, response = motion.pushed(system)
+        force = system.force
+        exponents, memory = motion.law.exponents(system, motion.law.heard(system.graph, response), motion.dt)
         memory |= remembered(system, exponents, motion.dt, motion.law.order)
         v = {}
         for key, f in force.items():
             length = np.linalg.norm(f, axis=-1, keepdims=True)
             direction = f / np.where(length == 0, 1, length)
-            relative = group_kind(key) in ("mu", "gain", "eps")
-            reach = motion.limit.coefficients * _rms(system.x[key]) if relative else motion.limit.eta
+            relative = group_kind(key) in ("mu", "gain", "eps", "medium")
+            own = motion.limit.reach(system, key[2:]) if group_kind(key) == "q" else motion.limit.eta
+            reach = motion.limit.coefficients * _rms(system.x[key]) if relative else own
             # One Lambda per particle: the mean over coordinates where the law has one for each.
             turn = exponents[key] if exponents[key].ndim == 0 else exponents[key].mean(-1, keepdims=True)
             # Eq. (10)
             v[key] = (reach / motion.dt * direction * np.exp(-turn * system.age)).astype(f.dtype)
+        if motion.hyper is not None:
+            memory |= shortened(None, v)
         system = system.replace(v=v, memory=system.memory | memory)
         return motion.tick(motion.drift(system)), response
 
@@ -212,7 +233,7 @@ class Adam:
         return motion.tick(motion.drift(system)), response
 
 
-PLAIN = ("weight", "bias", "scale", "shift")
+PLAIN = ("weight", "bias", "scale", "shift", *RULE)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ class SpeedLimit:
 
     Attributes
     ----------
-    eta : longest move of a particle in one step (in units of q).
+    eta : longest move of a particle in one step (in units of q); a state that remembers "eta:NAME" (H, N, 1) multiplies
+        it, particle by particle.
     rate : Lambda_env per step; None anneals to 1 % over the learning event's span.
     warmup : fraction of the span over which the limit grows linearly from 0.
     coefficients : longest move of mu, gain and eps, relative to their root mean square.
@@ -46,6 +47,11 @@ class SpeedLimit:
         warm = min(1.0, (system.age + 1) / rise) if rise > 1 else 1.0
         return math.exp(-self.decay(system) * system.age) * warm
 
+    def reach(self, system: System, name: str) -> float | np.ndarray:
+        """eta_i of the particles of a subsystem, (H, N, 1) where they have their own."""
+        factor = system.memory.get(f"eta:{name}")
+        return self.eta if factor is None else self.eta * factor
+
     def apply(self, system: System, v: Groups, dt: float) -> tuple[Groups, float]:
         """Velocities cut to the limit, and the fraction of the coordinate particles that were at it."""
         if not self.enabled:
@@ -55,9 +61,9 @@ class SpeedLimit:
         for key, a in v.items():
             kind = group_kind(key)
             if kind == "q":
-                limited[key], n = _shorten(a, self.eta * envelope / dt)
+                limited[key], n = _shorten(a, self.reach(system, key[2:]) * envelope / dt)
                 at_limit, count = at_limit + n, count + a.shape[0] * a.shape[1]
-            elif kind in ("mu", "gain", "eps"):
+            elif kind in ("mu", "gain", "eps", "medium"):
                 cap = self.coefficients * envelope * float(np.sqrt(np.mean(system.x[key] ** 2))) / dt
                 limited[key] = np.clip(a, -cap, cap)
             else:
@@ -65,13 +71,15 @@ class SpeedLimit:
         return limited, at_limit / max(count, 1)
 
 
-def _shorten(v: np.ndarray, longest: float) -> tuple[np.ndarray, int]:
-    """Vectors over the last axis, none longer than `longest`, and how many were."""
+def _shorten(v: np.ndarray, longest: float | np.ndarray) -> tuple[np.ndarray, int]:
+    """Vectors over the last axis, none longer than `longest` (one for all, or (H, N, 1)), and how many were."""
+    cap = np.asarray(longest, v.dtype)
+    cap = cap[..., 0] if cap.ndim else cap
     speed2 = np.einsum("...k,...k->...", v, v)
-    over = speed2 > longest * longest
+    over = speed2 > cap * cap
     n = int(np.count_nonzero(over))
     if n == 0:
         return v, 0
     factor = np.ones_like(speed2)
-    np.divide(v.dtype.type(longest), np.sqrt(speed2, where=over, out=factor), where=over, out=factor)
+    np.divide(cap, np.sqrt(speed2, where=over, out=factor), where=over, out=factor)
     return v * factor[..., None], n

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from dynsim.observables.base import Observable, Snapshot, observable
+from dynsim.panels import Panel
 from dynsim.system.graph import Groups
 
 
@@ -20,6 +21,8 @@ class Velocity(Observable):
     """v (H, N, d)."""
 
     name, kind, every = "velocity", "per_particle", "frame"
+    vector = True
+    panels = (Panel("Speed", "|v|", "velocity"),)
 
     def compute(self, snapshot: Snapshot) -> dict[str, Any]:
         return _groups(snapshot, snapshot.system.v)
@@ -30,6 +33,8 @@ class Force(Observable):
     """F (H, N, d), of the batch that pushed last."""
 
     name, kind, every = "force", "per_particle", "frame"
+    vector = True
+    panels = (Panel("Force", "|F|", "force"),)
 
     def compute(self, snapshot: Snapshot) -> dict[str, Any]:
         return _groups(snapshot, snapshot.system.force)
@@ -37,9 +42,10 @@ class Force(Observable):
 
 @observable
 class Lagrangian(Observable):
-    """|sum_k L_ik| under the signal law (Eq. 11); T - V under the others, with V = -(work done on the particle)."""
+    """|sum_k L_ik| under laws that have it (Eq. 11, Appendix G); T - V under the others, V = -(work on it)."""
 
     name, kind, every = "lagrangian", "per_particle", "frame"
+    panels = (Panel("Lagrangian", "Eq. 11 or T − V", "lagrangian", signed=True),)
 
     def compute(self, snapshot: Snapshot) -> dict[str, Any]:
         system = snapshot.system
@@ -47,9 +53,8 @@ class Lagrangian(Observable):
 
     def _of(self, snapshot: Snapshot, name: str):
         system = snapshot.system
-        if snapshot.law == "signal":
-            vector = system.memory.get(f"lagrangian:{name}")
-            return None if vector is None else np.linalg.norm(vector, axis=-1)
+        if (vector := system.memory.get(f"lagrangian:{name}")) is not None:
+            return np.linalg.norm(vector, axis=-1)
         work, v = system.memory.get(f"work:{name}"), system.v.get(f"q:{name}")
         if work is None or v is None:
             return None
@@ -61,6 +66,7 @@ class Lambda(Observable):
     """Lambda_i (per unit of time) of the law at the last step."""
 
     name, kind, every = "lambda", "per_particle", "frame"
+    panels = (Panel("Λ", "damping, per unit of time", "lambda"),)
 
     def compute(self, snapshot: Snapshot) -> dict[str, Any]:
         system = snapshot.system
@@ -79,6 +85,7 @@ class Signal(Observable):
     """Root mean square over the batch of the signal that a particle's sub-model received."""
 
     name, kind, every = "signal", "per_particle", "frame"
+    panels = (Panel("Received signal", "RMS over the batch", "signal"),)
 
     def compute(self, snapshot: Snapshot) -> dict[str, Any]:
         return _signals(snapshot, snapshot.response.received if snapshot.response else {})
@@ -89,6 +96,7 @@ class Emitted(Observable):
     """Root mean square over the batch of the signal that a particle's sub-model emitted; a target has none."""
 
     name, kind, every = "emitted", "per_particle", "frame"
+    panels = (Panel("Emitted signal", "RMS over the batch", "emitted"),)
 
     def compute(self, snapshot: Snapshot) -> dict[str, Any]:
         return _signals(snapshot, snapshot.response.emitted if snapshot.response else {})

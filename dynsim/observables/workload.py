@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 from dynsim.observables.base import Observable, Snapshot, observable
+from dynsim.panels import Curve, Panel
 
 
 def workload_bound(particles: int, eta: float, rate: float, steps: int) -> float:
@@ -27,6 +28,23 @@ class Workload(Observable):
     of a step's move."""
 
     name, kind, every = "workload", "scalar", "step"
+    panels = (
+        Panel(
+            "Workload",
+            "path of all particles, units of q",
+            "workload",
+            (Curve("workload", "W"), Curve("workload_bound", "bound", "control")),
+        ),
+        Panel("Path of a step", "all particles, units of q", "workload", (Curve("path_length", "I"),), log=True),
+        Panel("At the limit", "fraction of particles", "workload", (Curve("limited", "at the limit"),)),
+        Panel(
+            "Speed limit",
+            "units of q, a step and a unit of time",
+            "workload",
+            (Curve("limit", "a step: η exp(-Λτ)", "second"), Curve("speed_limit", "a unit of time", "third")),
+            log=True,
+        ),
+    )
 
     def compute(self, snapshot: Snapshot) -> dict[str, float]:
         system, totals = snapshot.system, snapshot.system.totals

@@ -16,13 +16,18 @@ from worlds import (
     pair_graph,
 )
 
+from dynsim.dynamics.damping import Law
 from dynsim.dynamics.integrators import KickDrift, Leapfrog
 from dynsim.dynamics.speed_limit import SpeedLimit
+from dynsim.observables import find
+from dynsim.observables.conservation import path_of_eq59, workload_of_eq60
 from dynsim.observables.workload import workload_bound
+from dynsim.scenario import Scenario
+from dynsim.simulation import Simulation
 
 
 @dataclass(frozen=True)
-class Imposed:
+class Imposed(Law):
     """A law with a Lambda of its own for every particle: {group: (H, N, 1)}."""
 
     rates: dict
@@ -32,18 +37,87 @@ class Imposed:
         return {k: self.order * rate * dt for k, rate in self.rates.items()}, {}
 
 
-@pytest.mark.parametrize("spread", [0.0, 1.0])
-def test_workload_for_imposed_lambda_is_eq60(spread):
-    """W(T) = sum_i eta_i / Lambda_i (1 - exp(-Lambda_i T)), for equal and for very different Lambda_i."""
+def imposed_world(spread, dt, eta=None):
+    """(system, world, rates, speeds): free particles with a Lambda of their own, and a common speed where asked for."""
     start = moving(pair_graph(m=30, n=20), seed=0)
     rng = np.random.default_rng(1)
     rates = {k: np.exp(spread * rng.standard_normal((*a.shape[:2], 1))) for k, a in start.v.items()}
-    eta = {k: np.linalg.norm(a, axis=-1, keepdims=True) for k, a in start.v.items()}
-    duration, errors = 3.0, []
-    expected = sum((eta[k] / r * (1 - np.exp(-r * duration))).sum() for k, r in rates.items())
+    if eta is not None:
+        start = start.replace(v={k: eta * a / np.linalg.norm(a, axis=-1, keepdims=True) for k, a in start.v.items()})
+    speeds = {k: np.linalg.norm(a, axis=-1, keepdims=True) for k, a in start.v.items()}
     free = {k: np.zeros_like(a) for k, a in start.v.items()}
+    return start, constant_motion(free, Imposed(rates), dt=dt), rates, speeds
+
+
+@pytest.mark.parametrize("spread", [0.0, 1.0])
+def test_path_length_for_imposed_lambda_is_eq59_at_every_moment(spread):
+    """I(t) = sum_i eta_i exp(-Lambda_i t), in the middle of the step that leapfrog drifts over."""
+    start, world, rates, eta = imposed_world(spread, dt=0.05)
+    for state, _ in march(start, Leapfrog(), world, 40):
+        t = state.time - world.dt / 2
+        expected = sum((eta[k] * np.exp(-r * t)).sum() for k, r in rates.items())
+        assert state.totals["path"] / world.dt == pytest.approx(expected, rel=1e-12)
+
+
+def test_one_mean_lambda_for_all_is_exact_for_equal_ones_and_too_little_for_different_ones():
+    """(58)-(60) put the mean of Lambda into the exponential; by Jensen the path is longer than that."""
+    for spread in (0.0, 1.0):
+        start, world, rates, _ = imposed_world(spread, dt=0.01, eta=0.3)
+        mean = np.mean(np.concatenate([r.ravel() for r in rates.values()]))
+        constant, duration = 0.3 * start.graph.particles, 3.0
+        end = last(march(start, Leapfrog(), world, round(duration / world.dt)))
+        path, work = path_of_eq59(constant, mean, duration), workload_of_eq60(constant, mean, duration)
+        if spread:
+            assert end.totals["path"] / world.dt > 2 * path
+            assert end.totals["workload"] > 1.2 * work
+        else:
+            assert end.totals["path"] / world.dt == pytest.approx(path, rel=2 * world.dt)
+            assert end.totals["workload"] == pytest.approx(work, rel=1e-3)
+
+
+def test_printed_factor_of_eq60_is_that_of_eq58():
+    """N C_eta C_L / C_dL = C_eta / mean Lambda where C_dL / C_L = N mean Lambda; without damping it is C_eta t."""
+    constant, mean, n, lagrangian = 7.0, 0.4, 50, 3.0
+    printed = n * constant * lagrangian / (n * mean * lagrangian) * (1 - np.exp(-mean * 2.5))
+    assert workload_of_eq60(constant, mean, 2.5) == pytest.approx(printed, rel=1e-12)
+    assert workload_of_eq60(constant, 0.0, 2.5) == pytest.approx(constant * 2.5, rel=1e-12)
+
+
+@pytest.mark.parametrize("law", ["friction", "signal", "feedback"])
+def test_sums_of_eq57_are_those_of_the_particles_and_no_constants(law):
+    settings = {"dynamics.law": law, "run.dtype": "float64", "field.samples": 100, "run.steps": 30}
+    settings |= {"record.observables": ["conservation"], "system.layers": ["auto", 6, "auto"]}
+    simulation = Simulation(Scenario.load("moons").changed(**settings))
+    rows, vectors = [], []
+    while not simulation.done:
+        simulation.step()
+        rows.append(simulation.last_row)
+        memory = simulation.system.memory
+        vectors.append({k: a.copy() for k, a in memory.items() if k.startswith("lagrangian:")})
+    sums = np.array([row["lagrangian_sum"] for row in rows])
+    assert np.ptp(sums) > 0.1 * np.abs(sums).mean()
+    assert rows[-1]["eta_sum"] == pytest.approx(0.1 * simulation.graph.particles, rel=1e-12)
+    rates = find("lambda").compute(simulation.snapshot())
+    assert rows[-1]["lambda_mean"] == pytest.approx(np.mean(np.concatenate([a.ravel() for a in rates.values()])))
+    if law == "friction":
+        power = sum((simulation.system.force[k] * v).sum() for k, v in simulation.system.v.items() if k[0] == "q")
+        assert rows[-1]["lagrangian_rate"] == pytest.approx(2 * power, rel=1e-9)
+        return
+    for row, vector in zip(rows, vectors):
+        assert row["lagrangian_sum"] == pytest.approx(sum(a.sum() for a in vector.values()), rel=1e-9)
+    changes = np.diff(sums) / simulation.motion.dt
+    np.testing.assert_allclose([row["lagrangian_rate"] for row in rows[1:]], changes, rtol=1e-7, atol=1e-9)
+    crossed = sum(np.count_nonzero(a[k] * b[k] < 0) for a, b in zip(vectors, vectors[1:]) for k in a)
+    assert rows[-1]["lagrangian_crossings"] == crossed > 0
+
+
+@pytest.mark.parametrize("spread", [0.0, 1.0])
+def test_workload_for_imposed_lambda_is_eq60(spread):
+    """W(T) = sum_i eta_i / Lambda_i (1 - exp(-Lambda_i T)), for equal and for very different Lambda_i."""
+    duration, errors = 3.0, []
     for dt in (0.1, 0.05):
-        world = constant_motion(free, Imposed(rates), dt=dt)
+        start, world, rates, eta = imposed_world(spread, dt)
+        expected = sum((eta[k] / r * (1 - np.exp(-r * duration))).sum() for k, r in rates.items())
         end = last(march(start, Leapfrog(), world, round(duration / dt)))
         errors.append(abs(end.totals["workload"] - expected))
     assert order_of(errors) == pytest.approx([2], abs=0.05)
