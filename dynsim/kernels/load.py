@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import DeviceError, unknown
 
 DEVICES = ("auto", "reference", "cpu", "cuda")
-_NO_CUDA = "the engine does not run on a GPU yet, only its kernels do (dynsim.kernels.cuda, docs/gpu.md)"
+_NO_CUDA = "the engine does not run on CUDA yet, only its kernels do (dynsim.kernels.cuda, docs/gpu.md)"
 
 
 def load(device):
