@@ -40,10 +40,12 @@ def cpu_ms(work):
 
 def ours(qapp, names, panels):
     """CPU-ms of a step that arrives."""
+    from dynsim.observables import panels as declared
     from dynsim_gui.models.history import FrameTable, History
     from dynsim_gui.views.curves import CurvesView
 
     view, history, frames = CurvesView(), History(), FrameTable()
+    view.offer(declared((), classes=True), ())
     view.choose(panels)
     view.resize(SIZE[0], 60 + SIZE[1] * len(panels))
     view.show()

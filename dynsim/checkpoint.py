@@ -138,7 +138,7 @@ def digest(arrays: dict[str, np.ndarray]) -> str:
 
 def fingerprint(scenario: Scenario) -> str:
     """sha256 of everything in a scenario that decides the trajectory, apart from its length."""
-    parts = scenario.model_dump(mode="json", include={"system", "field", "dynamics", "recipe"})
+    parts = scenario.model_dump(mode="json", include={"system", "field", "dynamics", "recipe", "merge"})
     parts["seed"], parts["dtype"] = scenario.run.seed, scenario.run.dtype
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -11,6 +11,8 @@ import typer
 
 from dynsim.cli_convert import convert
 from dynsim.cli_export import export
+from dynsim.cli_merge import merge
+from dynsim.cli_report import report
 from dynsim.errors import DynsimError
 
 app = typer.Typer(
@@ -157,6 +159,8 @@ def reproduce(
 
 app.command()(convert)
 app.command()(export)
+app.command()(report)
+app.command()(merge)
 
 
 @app.command()

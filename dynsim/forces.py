@@ -7,13 +7,16 @@ printed one and shows the ascent (docs/deviations.md).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from dynsim.kernels.factored import factored_forces
-from dynsim.system.graph import Groups, Link, System
+from dynsim.system.crossing import forces_through
+from dynsim.system.graph import Groups, Link, System, without_own
+from dynsim.system.interaction import folded
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Response:
     received : subsystem name -> (N,), root mean square of the received signal (of its input for an input).
     emitted : subsystem name -> (N,), root mean square of the emitted signal.
     accuracy : fraction of the batch classified rightly, None where nothing is classified.
+    r2 : R^2 of the answer to a sequence, None where there is none.
+    carried : what the field will look for in the state's memory at its next step.
     """
 
     loss: float
@@ -53,28 +58,45 @@ class Response:
     received: dict[str, np.ndarray] = field(default_factory=dict)
     emitted: dict[str, np.ndarray] = field(default_factory=dict)
     accuracy: float | None = None
+    r2: float | None = None
+    carried: Groups = field(default_factory=dict)
 
 
 def link_forces(kernels, system: System, link: Link, stress: Stress) -> Groups:
     """What one link does to its groups."""
+    if link.to_itself:
+        stress = Stress(matrix=without_own(link, stress.dense(kernels)))
     if f"weight:{link.name}" in system.x:
         return {f"weight:{link.name}": stress.dense(kernels)[..., None]}
     arguments = system.link_arguments(link)
-    if link.kind.low_rank and stress.matrix is None:
+    on_medium: Groups = {}
+    if link.medium is not None:
+        parts, on_medium = forces_through(kernels, system, link, stress.dense(kernels))
+    elif link.low_rank and stress.matrix is None:
         name, q_a, q_b, mu, gain, _, _ = arguments
         gain = q_a.dtype.type(gain)
         parts = factored_forces(name, q_a, q_b, mu, gain, stress.emitted, stress.feedback, kernels.matmul)
     else:
         parts = kernels.path_integral_forces(*arguments, stress.dense(kernels))
     on_a, on_b, on_mu, on_gain, on_eps = parts
+    if link.interactive:
+        on_a, on_b, on_mu = folded(on_a, on_b, on_mu)
     dtype = on_a.dtype
-    return {
-        f"q:{link.source}": on_a,
-        f"q:{link.target}": on_b,
+    on_link = {
         f"mu:{link.name}": on_mu[:, None],
         f"gain:{link.name}": np.full((1, 1), on_gain, dtype),
         f"eps:{link.name}": np.full((1, 1), on_eps, dtype),
     }
+    return added([on_medium, {f"q:{link.source}": on_a}, {f"q:{link.target}": on_b}, on_link])
+
+
+def added(parts: Iterable[Groups]) -> Groups:
+    """Forces on every group, summed over the parts."""
+    total: Groups = {}
+    for part in parts:
+        for key, force in part.items():
+            total[key] = total[key] + force if key in total else force
+    return total
 
 
 def forces(kernels, system: System, response: Response, confinement: float = 0.0) -> Groups:
@@ -85,13 +107,9 @@ def forces(kernels, system: System, response: Response, confinement: float = 0.0
     response : the field's, for the current positions.
     confinement : k of the optional well k |q|^2 / 2 (dimensionless).
     """
-    total: Groups = {}
-    for link in system.graph.links:
-        if link.name not in response.stress:
-            continue
-        for key, part in link_forces(kernels, system, link, response.stress[link.name]).items():
-            if key in system.v:
-                total[key] = total[key] + part if key in total else part
+    stress = response.stress
+    on_groups = added(link_forces(kernels, system, k, stress[k.name]) for k in system.graph.links if k.name in stress)
+    total = {key: part for key, part in on_groups.items() if key in system.v}
     total |= {key: part for key, part in response.on_groups.items() if key in system.v}
     if confinement:
         for key in total:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from dynsim.panels import Panel
+
 
 @dataclass(frozen=True)
 class Cast:
@@ -24,8 +26,10 @@ class Cast:
     mass : (n,) float32.
     projection : (3, d) float32, rows span the 3-D view of R^d.
     groups : what prediction needs beside q, "mu:LINK", "gain:LINK", "eps:LINK" where it is learned,
-        "bias:SUBSYSTEM" -> shape of its numbers in a frame: (H,), (1,), (1,), (N,).
+        "bias:SUBSYSTEM", ... -> shape of its numbers in a frame: (H,), (1,), (1,), (N,), ...
     dtype : the engine's, "float32" or "float64".
+    widths : per-particle observables that its frames may carry -> shape of one particle's numbers, () or (d,).
+    panels : how what is measured is shown; () where nobody has said it, as in a file of another version.
     """
 
     subsystems: tuple[str, ...]
@@ -36,6 +40,8 @@ class Cast:
     projection: np.ndarray
     groups: Mapping[str, tuple[int, ...]]
     dtype: str = "float32"
+    widths: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    panels: tuple[Panel, ...] = ()
 
     @property
     def n(self) -> int:
@@ -47,6 +53,13 @@ class Cast:
         """d, the dimension of the state space."""
         return self.projection.shape[1]
 
+    def form(self, name: str) -> tuple[tuple[int, ...], str]:
+        """Shape and type of one of a frame's properties: numbers of R^d and groups are as exact as the engine's."""
+        if name in self.groups:
+            return tuple(self.groups[name]), self.dtype
+        width = (self.dim,) if name == "position" else self.widths[name]
+        return (self.n, *width), self.dtype if width else "float32"
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -57,8 +70,8 @@ class Frame:
     step, time : steps done and simulated time (dimensionless).
     positions : (n, 3) float32, the 3-D view.
     properties : per-particle arrays, "position", "velocity", "force" (n, d) in the engine's dtype,
-        "lagrangian", "lambda", "signal", "emitted" (n,) float32, only those recorded; and always the
-        groups of the cast in the engine's dtype, such as "mu:LINK" (H,).
+        "lagrangian", "lambda", ... (n,) float32, only those recorded; and always the groups of the cast in the
+        engine's dtype, such as "mu:LINK" (H,). See `Cast.form`.
     scalars : observables at this frame.
     history : observables of every step since the previous frame, each (k,) float64, with "step" and "time".
     events : (step, kind, detail) of what happened since the previous frame.

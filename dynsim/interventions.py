@@ -23,6 +23,7 @@ import numpy as np
 from dynsim.dynamics.damping import DampingLaw
 from dynsim.dynamics.divergence import RUNAWAY
 from dynsim.dynamics.integrators import Motion
+from dynsim.dynamics.merging import mates, synchronised
 from dynsim.dynamics.speed_limit import SpeedLimit
 from dynsim.errors import FileFormatError, OptionError, ShapeError, unknown
 from dynsim.fields.base import Field
@@ -110,7 +111,7 @@ class Interventions(ABC):
         self.scenario = scenario
         self.equip()
         if scenario.dynamics.law != before.dynamics.law:
-            kept = _without(self.system.memory, "potential:", "lagrangian:", "softening:", "lambda:")
+            kept = _without(self.system.memory, "potential:", "lagrangian", "softening:", "slope:", "lambda:")
             self.system = self.system.replace(memory=kept | self.law.start(self.system, scenario.run.seed))
         values = scenario.model_dump(mode="json")
         self.changes |= {key: _looked_up(values, key) for key in settings}
@@ -216,37 +217,42 @@ class Interventions(ABC):
             self.stopped, self._started = "", None  # a time limit counts anew
 
     def _log(self, kind: str, **detail: Any) -> None:
-        # Leapfrog must ask the field again: what it keeps belongs to the state before.
-        self.system = self.system.replace(memory=_without(self.system.memory, "received:"))
+        # Leapfrog must ask the field again, and nothing is learned from the last step: both belong to the state before.
+        self.system = self.system.replace(memory=_without(self.system.memory, "received:", "shortened:"))
         self.last_row = {}
         self.events.append((self.system.step, kind, json.dumps(detail, allow_nan=False)))
 
 
 def struck(system: System, speed: float, seed: int) -> System:
-    """A Gaussian impulse on every coordinate particle that moves; `speed` is its root mean square length."""
+    """A Gaussian impulse on every coordinate particle that moves; `speed` is its root mean square length.
+
+    Particles that have merged share what they receive together.
+    """
     rng = random(seed, "kick", system.step)
     v = dict(system.v)
     for key in [f"q:{s.name}" for s in system.graph.particle_subsystems]:
         if key in v:
             impulse = speed / np.sqrt(system.graph.dim) * rng.standard_normal(v[key].shape)
             v[key] = v[key] + impulse.astype(v[key].dtype)
-    return system.replace(v=v)
+    return synchronised(system.replace(v=v))
 
 
 def displaced(system: System, particle: int, first: int, q: np.ndarray, v: np.ndarray) -> System:
-    """A particle with its coordinates from `first` on set to q (k,) and those of its velocity to v (k,)."""
-    group, copy, k = place(system.graph, particle)
+    """A particle, and all that have merged with it, with coordinates from `first` on set to q (k,), velocity to v."""
+    place(system.graph, particle)  # refuses one that is not there
+    places = [place(system.graph, n) for n in mates(system, particle)]
     if q.ndim != 1 or q.shape != v.shape or not 0 <= first <= system.graph.dim - len(q):
         raise ShapeError("not part of a position", given=f"{q.shape} from {first}", allowed=f"({system.graph.dim},)")
     if not (np.abs(np.stack([q, v])) < RUNAWAY).all():
         raise OptionError("not a place for a particle", given=q.tolist(), allowed=f"coordinates below {RUNAWAY:g}")
-    changed = {}
-    for name, groups, part in (("x", system.x, q), ("v", system.v, v)):
-        if group in groups:
-            moved = groups[group].copy()
-            moved[copy, k, first : first + len(part)] = part
-            changed[name] = dict(groups) | {group: moved}
-    return system.replace(**changed)
+    x, velocity = dict(system.x), dict(system.v)
+    for groups, part in ((x, q), (velocity, v)):
+        for group in {group for group, *_ in places} & groups.keys():
+            groups[group] = groups[group].copy()
+        for group, copy, k in places:
+            if group in groups:
+                groups[group][copy, k, first : first + len(part)] = part
+    return system.replace(x=x, v=velocity)
 
 
 def _without(memory: Groups, *kinds: str) -> Groups:

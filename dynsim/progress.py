@@ -8,8 +8,6 @@ from time import monotonic
 from types import TracebackType
 from typing import Any
 
-SHOWN = {"loss": "loss", "accuracy": "acc", "validation_accuracy": "val", "entropy": "psi"}
-
 
 class Progress:
     """Phases, and steps within a phase, with rate, remaining time and the latest numbers.
@@ -48,17 +46,17 @@ class Progress:
         else:
             self._line(name if not total else f"{name}: {total - done} steps")
 
-    def update(self, step: int, total: int, scalars: Mapping[str, float]) -> None:
-        """The phase is at `step` of `total`; cheap to call at every step."""
+    def update(self, step: int, total: int, numbers: Mapping[str, float]) -> None:
+        """The phase is at `step` of `total`, with numbers by short labels; cheap to call at every step."""
         now = monotonic()
-        self._seen.update(scalars)
+        self._seen.update(numbers)
         if self.quiet or (now - self._last < self.interval and step < total):
             return
         self._last = now
         rate = (step - self._first) / max(now - self._start, 1e-9)
         left = (total - step) / rate if rate else float("inf")
-        numbers = "  ".join(f"{label} {self._seen[k]:.4g}" for k, label in SHOWN.items() if _known(self._seen, k))
-        text = f"{rate:7.1f} steps/s  ETA {_clock(left)}  {numbers}"
+        known = "  ".join(f"{label} {value:.4g}" for label, value in self._seen.items() if value == value)
+        text = f"{rate:7.1f} steps/s  ETA {_clock(left)}  {known}"
         if self._bar is not None:
             self._bar.update(self._task, completed=step, numbers=text)
         else:
@@ -86,10 +84,6 @@ class Progress:
 
     def _line(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)  # noqa: T201
-
-
-def _known(scalars: Mapping[str, float], key: str) -> bool:
-    return key in scalars and scalars[key] == scalars[key]
 
 
 def _clock(seconds: float) -> str:

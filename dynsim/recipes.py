@@ -25,7 +25,7 @@ from dynsim.signals import all_weights
 from dynsim.system.graph import Graph, Groups, System, group_kind
 from dynsim.system.initialise import initial_weights, masses
 
-FITTED = ("q", "mu", "eps")
+FITTED = ("q", "mu", "eps", "medium")
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,6 @@ import numpy as np
 from dynsim.frame import Cast, Frame
 
 SLOTS = 4
-PER_PARTICLE = ("lagrangian", "lambda", "signal", "emitted")
-VECTORS = ("position", "velocity", "force")
 _ALIGNED = 64
 
 
@@ -33,11 +31,9 @@ class FrameRing:
 
     def __init__(self, cast: Cast, name: str | None = None) -> None:
         self._cast = cast
-        shapes: dict[str, tuple[tuple[int, ...], str]] = dict.fromkeys(VECTORS, ((cast.n, cast.dim), cast.dtype))
-        shapes |= dict.fromkeys(PER_PARTICLE, ((cast.n,), "float32"))
-        shapes |= {g: (tuple(shape), cast.dtype) for g, shape in cast.groups.items()}
-        self._names = tuple(shapes)
-        sizes = [math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in shapes.values()]
+        shapes = {name: cast.form(name) for name in ("position", *cast.widths, *cast.groups)}
+        # First a mark for each array, whether it is there.
+        sizes = [len(shapes)] + [math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in shapes.values()]
         starts = np.cumsum([0, *(-(-size // _ALIGNED) * _ALIGNED for size in sizes)])
         slot = _ALIGNED * 2 + int(starts[-1])
         self._memory = SharedMemory(name, create=name is None, size=_ALIGNED + SLOTS * slot)
@@ -45,16 +41,17 @@ class FrameRing:
         buffer = self._memory.buf
         # How many frames were published; the last one is in slot (count - 1) % SLOTS.
         self._count = np.ndarray(1, np.int64, buffer, 0)
-        self._slots: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
+        self._slots: list[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]] = []
         for k in range(SLOTS):
             base = _ALIGNED + k * slot
-            # sequence, step, time (as float64), which arrays are there (as bits)
-            head = np.ndarray(4, np.int64, buffer, base)
+            # sequence, step, time (as float64)
+            head = np.ndarray(3, np.int64, buffer, base)
+            there = np.ndarray(len(shapes), np.bool_, buffer, base + 2 * _ALIGNED)
             arrays = {
                 key: np.ndarray(shape, dtype, buffer, base + 2 * _ALIGNED + int(start))
-                for (key, (shape, dtype)), start in zip(shapes.items(), starts)
+                for (key, (shape, dtype)), start in zip(shapes.items(), starts[1:])
             }
-            self._slots.append((head, arrays))
+            self._slots.append((head, there, arrays))
 
     @property
     def name(self) -> str:
@@ -68,14 +65,13 @@ class FrameRing:
 
     def publish(self, frame: Frame) -> None:
         """Copy a frame into the oldest slot; its properties that the ring does not know are left out."""
-        head, arrays = self._slots[self.count % SLOTS]
+        head, there, arrays = self._slots[self.count % SLOTS]
         head[0] += 1
-        present = 0
-        for bit, key in enumerate(self._names):
-            if key in frame.properties:
+        for k, key in enumerate(arrays):
+            there[k] = key in frame.properties
+            if there[k]:
                 arrays[key][...] = frame.properties[key]
-                present |= 1 << bit
-        head[1], head[3] = frame.step, present
+        head[1] = frame.step
         head[2:3].view(np.float64)[0] = frame.time
         head[0] += 1
         self._count[0] += 1
@@ -86,11 +82,10 @@ class FrameRing:
             count = self.count
             if count <= after:
                 return None
-            head, arrays = self._slots[(count - 1) % SLOTS]
+            head, there, arrays = self._slots[(count - 1) % SLOTS]
             sequence = int(head[0])
-            present = int(head[3])
             step, time = int(head[1]), float(head[2:3].view(np.float64)[0])
-            properties = {k: arrays[k].copy() for bit, k in enumerate(self._names) if present >> bit & 1}
+            properties = {key: array.copy() for (key, array), known in zip(arrays.items(), there) if known}
             if sequence % 2 == 0 and int(head[0]) == sequence:
                 return Frame(step, time, np.zeros((0, 3), np.float32), properties, {}, revision=count)
         return None

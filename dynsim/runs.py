@@ -104,7 +104,7 @@ def refuse_another(before: Scenario, after: Scenario) -> None:
     old, new = (s.model_dump(mode="json") for s in (before, after))
     changed = [
         f"{table}.{key}"
-        for table in ("system", "field", "dynamics", "recipe", "run", "record")
+        for table in ("system", "field", "dynamics", "recipe", "merge", "run", "record")
         for key in old[table]
         if old[table][key] != new[table][key] and f"{table}.{key}" not in CHANGEABLE
     ]
@@ -212,7 +212,7 @@ def _replay(simulation: Simulation, origin: RunFolder, events: list[Event], step
         while waiting and waiting[0][0] <= simulation.system.step:
             simulation.apply(waiting.popleft())
         simulation.step()
-        progress.update(simulation.system.step, step, simulation.last_row)
+        progress.update(simulation.system.step, step, simulation.brief(simulation.last_row))
     simulation.stopped = ""
 
 
@@ -292,7 +292,7 @@ def _simulate(recording: Recording, progress: Teller, stop: list[int]) -> None:
             progress.phase(PHASES[phase.kind], end, simulation.system.step)
         frame = recording.step()
         scalars = frame.scalars if frame is not None else simulation.last_row
-        progress.update(simulation.system.step, end, scalars)
+        progress.update(simulation.system.step, end, simulation.brief(scalars))
         if stop:
             recording.save()
             raise Interrupted(stop[0], recording.folder.path)

@@ -17,23 +17,28 @@ from pydantic import (
     model_validator,
 )
 
-from dynsim import datasets
-from dynsim.dynamics.damping import LAWS
+from dynsim import datasets, sequences
+from dynsim.dynamics.damping import LAWS, WITH_POTENTIAL
+from dynsim.dynamics.hypergradient import TRAINABLE
 from dynsim.dynamics.integrators import INTEGRATORS
+from dynsim.dynamics.lagrangian import POTENTIALS
 from dynsim.errors import ScenarioError, ShapeError, did_you_mean
+from dynsim.fields.equation2 import UPDATES
 from dynsim.fields.losses import LOSSES
 from dynsim.kernels.load import DEVICES
 from dynsim.observables import named
 from dynsim.shipped import scenario_folder
 from dynsim.signals import ACTIVATIONS
-from dynsim.system.graph import Graph, Link, Subsystem
+from dynsim.system.graph import RULE, Graph, Link, Subsystem
 from dynsim.system.layers import Layers
+from dynsim.system.medium import LAWS as MEDIUM_LAWS
+from dynsim.system.medium import LENGTHS, POINTS
 from dynsim.system.metric import METRICS
 from dynsim.validation import apply_setting, explain_all, fail, one_of, set_key
 
 # What a scenario can ask for; free weights are only the twin's.
 PATH_INTEGRALS = tuple(name for name, m in METRICS.items() if m.particles)
-TRAINED = ("q", "mu", "gain", "eps", "bias", "weight", "scale", "shift")
+TRAINED = ("q", "mu", "gain", "eps", "medium", "bias", "weight", "scale", "shift", *RULE)
 # The dataset of a program that hands its arrays over.
 IN_MEMORY = "memory"
 
@@ -63,6 +68,25 @@ class InitialSection(Section):
     gain: dict[str, Finite] = Field({}, description="link -> gain")
 
 
+class MediumSection(Section):
+    """What signals cross on their way: the density of all particles (Eq. 29-31, docs/deviations.md)."""
+
+    law: Annotated[str, one_of(("none", *MEDIUM_LAWS))] = Field(
+        "none", description="none is empty space; length int (1 + n) |dv|; damping exp(-int n |dv|)"
+    )
+    strength: Finite = Field(1.0, description="W_l at the start, one number a subsystem, which moves (Eq. 31)")
+    width: Positive = Field(0.5, description="of the Gaussian that a particle adds to the density, in units of q")
+    nodes: Annotated[int, Field(ge=POINTS, le=256, multiple_of=POINTS)] = Field(
+        8, description="of the quadrature along a path"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> MediumSection:
+        if self.strength == 0:
+            fail("a strength of 0 is empty space, and never moves", ("strength",), 0, 'another number, or law = "none"')
+        return self
+
+
 class SystemSection(Section):
     """What exists: subsystems of sub-models, joined by links."""
 
@@ -75,6 +99,9 @@ class SystemSection(Section):
     links: list[tuple[int, int]] | None = Field(
         None, description="pairs of subsystem numbers, source first; by default each layer feeds the next"
     )
+    delays: list[Annotated[int, Field(ge=0, le=1000)]] | None = Field(
+        None, description="ticks that the signals of each of these links are on their way (Appendix J; sequences only)"
+    )
     copies: Count | Literal["auto"] = Field("auto", description="H; auto follows Lemma C.2, Eq. (19)")
     dim: Annotated[int, Field(gt=0, le=4096)] = Field(9, description="d of the state space R^d")
     metric: Annotated[str, one_of(PATH_INTEGRALS, hidden=("weights",))] = Field(
@@ -82,6 +109,8 @@ class SystemSection(Section):
     )
     p: Annotated[float, Field(ge=1, le=64)] = Field(3.0, description="exponent of metric lp")
     eps: NotNegative = Field(1e-3, description="softening of l2, plummer and reciprocal")
+    interactive: bool = Field(False, description="every copy meets every other copy, Eq. (61): H - 1 times the cost")
+    medium: MediumSection = MediumSection()
     activation: Annotated[str, one_of(ACTIVATIONS)] = Field("relu", description="of the hidden subsystems")
     bias: bool = Field(True, description="a bias per receiving sub-model (networks only)")
     trained: list[Annotated[str, one_of(TRAINED)]] = Field(list(TRAINED), description="kinds of groups that move")
@@ -91,8 +120,6 @@ class SystemSection(Section):
     def _check(self) -> SystemSection:
         if bool(self.layers) == bool(self.network):
             fail("give either layers or network", ("layers",), f"layers={self.layers}, network={self.network}")
-        if len(self.layers) == 1:
-            fail("there are at least two layers", ("layers",), self.layers)
         if "auto" in self.layers[1:-1]:
             fail("only the first and the last layer can be auto", ("layers",), self.layers)
         if self.metric == "reciprocal" and self.eps == 0:
@@ -100,7 +127,13 @@ class SystemSection(Section):
         for pair in self.links or []:
             if not all(0 <= k < len(self.layers) for k in pair):
                 fail("a link names a layer that is not there", ("links",), pair, f"0 ... {len(self.layers) - 1}")
-        _check_graph(len(self.layers), self.links or [])
+        if self.interactive and self.copies == 1:
+            fail("an interactive link of one copy carries nothing: mu_h - mu_h' is 0", ("copies",), 1, "2 or more")
+        if self.medium.law == "length" and self.metric not in LENGTHS:
+            fail("only a length can be an optical one", ("medium", "law"), self.metric, f"metric {', '.join(LENGTHS)}")
+        if self.delays is not None and len(self.delays) != len(self.links or []):
+            fail("a delay for every link", ("delays",), self.delays, f"{len(self.links or [])} numbers")
+        _check_graph(len(self.layers), self.links or [], self.delays)
         for k, layer in enumerate(self.network):
             metric = getattr(layer, "metric", None)
             if metric is not None and metric not in METRICS:
@@ -109,10 +142,16 @@ class SystemSection(Section):
 
 
 class FieldSection(Section):
-    """What pushes: a network with data, or a target matrix."""
+    """What pushes: a network with data, a target matrix, or a sequence."""
 
-    kind: Annotated[str, one_of(("network", "target"))] = Field("network", description="network or target")
-    dataset: str = Field("", description="name of a dataset, or path of a .npz or .csv", examples=list(datasets.NAMES))
+    kind: Annotated[str, one_of(("network", "target", "sequence"))] = Field(
+        "network", description="network, target or sequence"
+    )
+    dataset: str = Field(
+        "",
+        description="name of a dataset or sequence, or path of a .npz or .csv",
+        examples=[*datasets.NAMES, *sequences.NAMES],
+    )
     samples: Count | None = Field(None, description="use only so many training samples")
     validation: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="fraction split off the training part; nothing is ever chosen on test data"
@@ -122,7 +161,10 @@ class FieldSection(Section):
     augment: Annotated[int, Field(ge=0, le=16)] = Field(
         0, description="training images are shifted by up to so many pixels, anew at every step"
     )
-    batch: Count = Field(128, description="samples per step")
+    reduce: Positive | None = Field(
+        None, description="slices of a sample whose distributions are closer than this (nats) share sub-models (Fig. 3)"
+    )
+    batch: Count = Field(128, description="samples per step; of a sequence, windows")
     loss: Annotated[str, one_of(LOSSES)] = Field("cross-entropy", description="what the network minimises")
     target: str | Nested | None = Field(
         None, description='"normal", a matrix as nested lists, or the path of a .npy, .npz or .csv', examples=["normal"]
@@ -136,11 +178,63 @@ class FieldSection(Section):
             fail(
                 "a network needs a dataset", ("dataset",), self.dataset, f"{', '.join(datasets.NAMES)} or a path", hint
             )
+        if self.kind == "sequence" and not (self.dataset in ("", *sequences.NAMES) or Path(self.dataset).suffix):
+            hint = did_you_mean(self.dataset, sequences.NAMES)
+            fail("no such sequence", ("dataset",), self.dataset, f"{', '.join(sequences.NAMES)} or a path", hint)
+        if self.kind != "network" and self.reduce is not None:
+            fail("only the samples of a network have slices", ("reduce",), self.reduce)
         if self.kind == "target" and self.dataset:
             fail("a target field takes no dataset", ("dataset",), self.dataset)
         if self.kind == "target" and self.target is None:
             fail("a target field needs a target", ("target",), None, '"normal", nested lists or a path')
         return self
+
+
+class SequenceSection(Section):
+    """Eq. (2), in which signals and positions drive each other tick by tick (field.kind = "sequence")."""
+
+    signals: Annotated[int, Field(gt=0, le=256)] = Field(1, description="s, numbers in a signal")
+    dt: Positive = Field(0.1, description="time of a tick in line 3 of Eq. (2); for integrator eq2 it is dynamics.dt")
+    updates: Annotated[str, one_of(UPDATES)] = Field(
+        "sequential", description="links without delay arrive in the same tick; simultaneous: all take a tick or more"
+    )
+    spin: NotNegative = Field(1.0, description="fastest rotation by F at the start, radians per unit of time")
+    decay: Finite = Field(0.1, description="rate at which F draws positions to the origin at the start")
+    push: NotNegative = Field(0.1, description="size of D and E at the start")
+    length: Annotated[int, Field(ge=4, le=10**6)] = Field(512, description="ticks of a sequence that is drawn")
+    waves: Annotated[int, Field(gt=0, le=1000)] = Field(4, description="sequence sines: how many")
+    drive: Annotated[str, one_of(sequences.DRIVES)] = Field(
+        "past", description="its own numbers, a clock that turns once, or nothing"
+    )
+    ahead: Count = Field(1, description="drive past: ticks from an input to the number that is asked for")
+    observed: list[Annotated[int, Field(ge=0)]] | None = Field(None, description="columns that drive; default all")
+    predicted: list[Annotated[int, Field(ge=0)]] | None = Field(None, description="columns asked for; default all")
+    held_out: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="fraction at the end never trained on")
+    ticks: Count | None = Field(None, description="of a window of training; default the whole training part")
+    washout: Annotated[int, Field(ge=0)] = Field(0, description="first ticks of a window, which are not scored")
+    growth: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="fraction of the run in which windows grow from 1/16 of their length"
+    )
+
+
+class HyperSection(Section):
+    """What every particle learns beside its place: its eta_i, m_i, U_i of Eq. (10)-(11), by hypergradient."""
+
+    trained: list[Annotated[str, one_of(TRAINABLE)]] = Field(
+        [], description="eta: longest move; mass; potential: U of the signal law, Phi of the feedback law"
+    )
+    rate: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.1, description="largest change of ln eta, ln m or |U| in a step"
+    )
+    conserve: bool = Field(False, description="Eq. (57): the sum of eta over all particles stays")
+
+
+# Integrators for which these numbers mean something, and whose energy ledger a changing mass does not break.
+LEARNED_BY = {
+    "eta": ("kick-drift", "flow", "eq10-literal"),
+    "mass": ("kick-drift", "flow"),
+    "potential": ("kick-drift",),
+}
 
 
 class DynamicsSection(Section):
@@ -160,6 +254,10 @@ class DynamicsSection(Section):
     decay: NotNegative | None = Field(None, description="Lambda_env per step; default ln 100 / steps of the run")
     warmup: Annotated[float, Field(ge=0, le=1)] = Field(0.05, description="fraction of the run in which eta grows")
     coefficients: Positive = Field(0.005, description="longest relative move of mu, gain and eps per step")
+    potential: Annotated[str, one_of(POTENTIALS)] | None = Field(
+        None, description="U of the signal law, Phi of the feedback law: N(0, 1) for each particle, or 1 for all"
+    )
+    hyper: HyperSection = HyperSection()
     confinement: NotNegative = Field(0.0, description="k of the well k |q|^2 / 2")
     plain_rate: Positive | None = Field(
         None, description="what is no particle (weights, biases, norms) moves by Adam at this rate; default: mass 1"
@@ -171,12 +269,46 @@ class DynamicsSection(Section):
             fail("the lagrangian law has no friction beside it", ("friction",), self.friction)
         if self.integrator == "leapfrog" and self.plain_rate is not None:
             fail("leapfrog asks the field twice a step and has no Adam beside it", ("plain_rate",), self.plain_rate)
+        if self.potential is not None and self.law not in WITH_POTENTIAL:
+            fail("this law has no potential", ("potential",), self.potential, f"law {' or '.join(WITH_POTENTIAL)}")
+        self._check_hyper()
         return self
+
+    def _check_hyper(self) -> None:
+        trained = self.hyper.trained
+        for kind in trained:
+            if self.integrator not in LEARNED_BY[kind]:
+                allowed = f"integrator {', '.join(LEARNED_BY[kind])}"
+                fail(f"{self.integrator} has no {kind} to learn", ("hyper", "trained"), kind, allowed)
+        if "eta" in trained and not self.limit and self.integrator != "eq10-literal":
+            fail("without the limit nobody feels an eta", ("hyper", "trained"), "eta", "limit = true")
+        if "potential" in trained and self.law not in WITH_POTENTIAL:
+            fail("this law has no potential", ("hyper", "trained"), self.law, f"law {' or '.join(WITH_POTENTIAL)}")
+        if self.hyper.conserve and "eta" not in trained:
+            fail("there is no sum to conserve", ("hyper", "conserve"), True, 'trained = ["eta"]')
 
     @property
     def kept(self) -> float:
         """Fraction of the velocity that constant friction leaves per step."""
         return self.friction if self.friction is not None else (0.9 if self.law == "friction" else 1.0)
+
+
+class MergeSection(Section):
+    """When particles that stay close become one: the remark under Eq. (5). Nothing merges without a radius."""
+
+    radius: Positive | None = Field(
+        None, description="particles merge whose mean distance over the window is at most this (in print 0.1 / 6)"
+    )
+    window: Annotated[int, Field(ge=0, le=1000)] = Field(5, description="steps back over which distances are taken")
+    every: Count = Field(50, description="steps between mergings")
+    start: Annotated[int, Field(ge=0, le=10**9)] = Field(0, description="step before which nothing merges")
+    across: bool = Field(False, description="particles of different subsystems merge too")
+
+    @model_validator(mode="after")
+    def _check(self) -> MergeSection:
+        if self.every <= self.window:
+            fail("the window is longer than the time between mergings", ("every",), self.every, f"above {self.window}")
+        return self
 
 
 class StopSection(Section):
@@ -227,10 +359,10 @@ class RecordSection(Section):
     """What is written."""
 
     every: Count = Field(50, description="steps between frames")
-    observables: list[Annotated[str, one_of(named("scalar"))]] = Field(
+    observables: list[Annotated[str, one_of(lambda: named("scalar"))]] = Field(
         ["loss", "accuracy", "entropy", "lapcurse", "energy", "workload", "dead"], description="scalars"
     )
-    properties: list[Annotated[str, one_of(named("per_particle"))]] = Field(
+    properties: list[Annotated[str, one_of(lambda: named("per_particle"))]] = Field(
         [], description="per-particle arrays beside the positions"
     )
     resolutions: list[Positive] = Field(
@@ -252,9 +384,11 @@ class Scenario(Section):
     )
     system: SystemSection
     field: FieldSection
+    sequence: SequenceSection = SequenceSection()
     dynamics: DynamicsSection = DynamicsSection()
     run: RunSection
     recipe: RecipeSection = RecipeSection()
+    merge: MergeSection = MergeSection()
     record: RecordSection = RecordSection()
     _about: str = PrivateAttr("")
     _folder: Path | None = PrivateAttr(None)
@@ -265,15 +399,47 @@ class Scenario(Section):
             fail("a target field has no recipe", ("recipe", "name"), self.recipe.name, "direct")
         if self.recipe.name != "direct" and self.dynamics.integrator == "leapfrog":
             fail("leapfrog has no recipe", ("recipe", "name"), self.recipe.name, "direct, or another integrator")
+        if self.merge.radius is not None and self.recipe.name == "alternate":
+            fail("particles that are fitted again and again do not merge", ("merge", "radius"), self.merge.radius)
         if self.field.kind == "target" and len(self.system.layers) != 2:
             fail("a target field has exactly two layers", ("system", "layers"), self.system.layers)
         if self.field.kind == "target" and "auto" in self.system.layers:
             fail("a target field cannot size its layers", ("system", "layers"), self.system.layers)
+        if self.field.kind != "sequence" and len(self.system.layers) == 1:
+            fail("there are at least two layers", ("system", "layers"), self.system.layers)
+        self._check_sequence()
         if self.run.stop.accuracy is not None and self.field.validation == 0:
             fail("stopping at an accuracy needs a validation part", ("field", "validation"), 0, "more than 0")
         if not all(0 <= axis < max(3, self.system.dim) for axis in self.record.axes):
             fail("an axis is not there", ("record", "axes"), self.record.axes, f"0 ... {self.system.dim - 1}")
         return self
+
+    def _check_sequence(self) -> None:
+        """What only a sequence can be asked, and what it cannot."""
+        system, ticking = self.system, self.dynamics.integrator == "eq2"
+        if self.field.kind != "sequence":
+            if ticking:
+                fail("only a sequence has ticks", ("dynamics", "integrator"), "eq2", 'field.kind = "sequence"')
+            if system.delays is not None:
+                fail("only signals of a sequence take time", ("system", "delays"), system.delays)
+            return
+        if not system.layers:
+            fail("a sequence takes layers", ("system", "network"), "network")
+        if self.recipe.name != "direct":
+            fail("a sequence has no recipe", ("recipe", "name"), self.recipe.name, "direct")
+        if self.run.twin is not None:
+            fail("a sequence has no weight-based twin", ("run", "twin"), self.run.twin)
+        if not self.field.dataset and not ticking:
+            allowed = f"{', '.join(sequences.NAMES)}, a path, or integrator eq2"
+            fail("nothing to learn", ("field", "dataset"), "", allowed)
+        if "auto" in system.layers[1:] or ("auto" in system.layers and not self.field.dataset):
+            fail("only the inputs of a sequence give a size", ("system", "layers"), system.layers)
+        if self.field.validation or self.field.samples is not None:
+            fail("a sequence is cut in time", ("field", "validation"), self.field.validation, "sequence.held_out")
+        if self.run.stop.stress is not None:
+            fail("a sequence has no stress that could settle", ("run", "stop", "stress"), self.run.stop.stress)
+        if system.interactive or system.medium.law != "none":
+            fail("the links of a sequence are plain", ("system", "interactive"), system.interactive)
 
     @property
     def about(self) -> str:
@@ -378,10 +544,11 @@ def head_comment(text: str) -> str:
     return "\n".join(lines)
 
 
-def _check_graph(layers: int, links: list[tuple[int, int]]) -> None:
-    """The links as the graph will see them: no cycle, none twice."""
+def _check_graph(layers: int, links: list[tuple[int, int]], delays: list[int] | None) -> None:
+    """The links as the graph will see them: no cycle without delay, none twice."""
     subsystems = tuple(Subsystem(str(k), 1) for k in range(layers))
     try:
-        Graph(subsystems, tuple(Link(str(a), str(b)) for a, b in links), 1, 1)
+        named = (Link(str(a), str(b), delay=k) for (a, b), k in zip(links, delays or [0] * len(links)))
+        Graph(subsystems, tuple(named), 1, 1)
     except ShapeError as error:
         fail(error.what, ("links",), error.given)

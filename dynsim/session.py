@@ -61,7 +61,7 @@ class Phases:
     def phase(self, name: str, total: int = 0, done: int = 0) -> None:
         self._outbox.put(c.Report(phase="compiling" if name.startswith("compiling") else "building", note=name))
 
-    def update(self, step: int, total: int, scalars: Mapping[str, float]) -> None:
+    def update(self, step: int, total: int, numbers: Mapping[str, float]) -> None:
         """Steps that are replayed on the way to a branch."""
 
 

@@ -12,7 +12,8 @@ from scipy.special import erf, expit
 from dynsim.errors import unknown
 from dynsim.kernels import reference
 from dynsim.kernels.factored import factors
-from dynsim.system.graph import Link, System
+from dynsim.system.crossing import weights_through
+from dynsim.system.graph import Link, System, without_own
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,15 @@ class Weights:
 def link_weights(kernels, system: System, link: Link) -> Weights:
     """The weights of a link: its own matrix where it has one, else path integrals at the system's positions."""
     if f"weight:{link.name}" in system.x:
-        return Weights(kernels.matmul, w=system.x[f"weight:{link.name}"][..., 0])
+        return Weights(kernels.matmul, w=without_own(link, system.x[f"weight:{link.name}"][..., 0]))
+    if link.medium is not None:
+        return Weights(kernels.matmul, w=without_own(link, weights_through(kernels, system, link)))
     arguments = system.link_arguments(link)
-    if link.kind.low_rank:
+    if link.low_rank:
         name, q_a, q_b, mu, gain, _, _ = arguments
         a, b = factors(name, q_a, q_b, mu)
         return Weights(kernels.matmul, a=a, b=b, gain=q_a.dtype.type(gain))
-    return Weights(kernels.matmul, w=kernels.path_integral(*arguments))
+    return Weights(kernels.matmul, w=without_own(link, kernels.path_integral(*arguments)))
 
 
 def all_weights(kernels, system: System) -> dict[str, Weights]:

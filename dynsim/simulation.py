@@ -8,7 +8,7 @@ for frame in simulation:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from dynsim import datasets
-from dynsim.build import build_graph, build_law, check_memory
+from dynsim.build import build_graph, build_hyper, build_law, check_memory
 from dynsim.dynamics.divergence import check_finite
 from dynsim.dynamics.integrators import Motion
+from dynsim.dynamics.merging import Merging
 from dynsim.errors import DataError, unknown
 from dynsim.fields.data import LearningData
 from dynsim.fields.losses import loss_and_feedback
@@ -28,7 +29,7 @@ from dynsim.forces import Response, forces
 from dynsim.frame import Cast, Frame
 from dynsim.interventions import LIVE_PARAMETERS, Event, Interventions
 from dynsim.kernels.load import load
-from dynsim.observables import Snapshot, find, measure, named
+from dynsim.observables import Snapshot, briefly, find, measure, named, panels, widths
 from dynsim.observables.learning import relative_stress
 from dynsim.observables.projection import axes_projection, pca_projection
 from dynsim.recipes import Phase, enter, equipment, kind_of, phases, placed
@@ -108,10 +109,15 @@ class Simulation(Interventions):
             return axes_projection(dim, record.axes)
         return pca_projection(self._positions().astype(np.float64))
 
+    @property
+    def classifies(self) -> bool:
+        """Whether the output is one of several classes."""
+        return self.data is not None and len(self.data.classes) > 0
+
     def _observable_names(self) -> tuple[str, ...]:
         """What is recorded, without what means nothing here (accuracy of a target matrix)."""
-        meaningless = () if self.data is not None else ("accuracy", "dead")
-        return tuple(n for n in self.scenario.record.observables if n not in meaningless)
+        wanted = self.scenario.record.observables
+        return tuple(n for n in wanted if self.classifies or not find(n).needs_classes)
 
     # Phases --------------------------------------------------------------------------------------------------
 
@@ -125,8 +131,10 @@ class Simulation(Interventions):
         """Take the integrator, the law, the limit and the field of the present phase."""
         phase = self.phase
         self.law = build_law(self.scenario)
-        self.integrator, self.limit, dt = equipment(self.scenario, phase)
-        self.motion = Motion(self.push, self.law, self.limit, dt)
+        chosen, self.limit, dt = equipment(self.scenario, phase)
+        merging = self.scenario.merge.radius is not None and phase.kind == "coordinates"
+        self.integrator = Merging(chosen, **dict(self.scenario.merge)) if merging else chosen
+        self.motion = Motion(self.push, self.law, self.limit, dt, build_hyper(self.scenario))
         self.pushing = TrainedWeightsField() if phase.kind == "fit" else self.field
 
     def _enter(self, given: Groups | None = None) -> None:
@@ -252,8 +260,13 @@ class Simulation(Interventions):
 
     @property
     def cast(self) -> Cast:
-        """Who the particles are."""
-        return cast_of(self.system, self.projection, self.scenario.run.dtype)
+        """Who the particles are, and how what is measured of them is shown."""
+        record = self.scenario.record
+        return replace(
+            cast_of(self.system, self.projection, self.scenario.run.dtype),
+            widths=widths(self.graph.dim),
+            panels=panels((*self.observables, *record.properties), self.classifies),
+        )
 
     def _look(self) -> None:
         """Ask the field once before the first step, so that observables have something to see."""
@@ -310,6 +323,10 @@ class Simulation(Interventions):
             measure(self.observables, "step", snapshot) | measure(self.observables, "frame", snapshot)
         )
 
+    def brief(self, scalars: Mapping[str, float]) -> dict[str, float]:
+        """Scalars as a progress line shows them: short label -> number."""
+        return briefly(self.observables, scalars)
+
     def _scalars_of_step(self, snapshot: Snapshot) -> dict[str, float]:
         """What the step measured, or measured again where something was done since."""
         if self.last_row:
@@ -334,8 +351,7 @@ class Simulation(Interventions):
             if name not in named("per_particle"):
                 raise unknown("property", name, named("per_particle"))
             values = find(name).compute(snapshot)
-            wide = name in ("velocity", "force")
-            dtype, width = (self.scenario.run.dtype, (self.graph.dim,)) if wide else (np.float32, ())
+            dtype, width = (self.scenario.run.dtype, (self.graph.dim,)) if find(name).vector else (np.float32, ())
             result[name] = stacked(self.graph, values.get, dtype, width)
         return result
 
@@ -354,14 +370,14 @@ class Simulation(Interventions):
         """(n, classes) received signals of the output for scaled inputs (n, features), now or in another state."""
         system = self.system if system is None else system
         if self.network is None:
-            raise DataError("a target field has no classes", where=self.scenario.name)
+            raise DataError("nothing is classified here", where=self.scenario.name)
         return predict_logits(self.network, all_weights(self.kernels, system), system.x, x, self.kernels)
 
     def evaluate(self, part: str = "test", system: System | None = None) -> Evaluation:
         """Classify a part of the data, "train", "validation" or "test", by the state now or by another."""
         system = self.system if system is None else system
         if self.data is None:
-            raise DataError("a target field has no classes to evaluate", where=self.scenario.name)
+            raise DataError("nothing is classified here", where=self.scenario.name)
         samples, classes = self.data.part(part), len(self.data.classes)
         logits = self.logits(samples.x, system)
         if samples.y.ndim == 2:

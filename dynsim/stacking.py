@@ -9,10 +9,10 @@ import numpy as np
 
 from dynsim.errors import OptionError, ShapeError
 from dynsim.frame import Cast
-from dynsim.system.graph import Graph, Groups, System, group_kind
+from dynsim.system.graph import RULE, Graph, Groups, System, group_kind
 
 # What prediction needs beside q.
-COEFFICIENTS = ("mu", "gain", "eps", "bias", "weight", "scale", "shift", "mean", "variance")
+COEFFICIENTS = ("mu", "gain", "eps", "medium", "bias", "weight", "scale", "shift", "mean", "variance", *RULE)
 
 
 def stacked(graph: Graph, of: Callable[[str], Any], dtype: Any, width: tuple[int, ...] = ()) -> np.ndarray:
@@ -42,14 +42,14 @@ def cast_of(system: System, projection: np.ndarray, dtype: str) -> Cast:
     subsystems = graph.particle_subsystems
     blocks = [np.indices((graph.copies_of(s.name), s.size), dtype=np.int32).reshape(2, -1) for s in subsystems]
     counts = [graph.copies_of(s.name) * s.size for s in subsystems]
-    mass = [float(system.mass[f"q:{s.name}"].ravel()[0]) for s in subsystems]
+    shapes = {s.name: (graph.copies_of(s.name), s.size, 1) for s in subsystems}
     joined = np.concatenate([np.zeros((2, 0), np.int32), *blocks], axis=1)
     return Cast(
         subsystems=tuple(s.name for s in subsystems),
         subsystem=np.repeat(np.arange(len(subsystems), dtype=np.int32), counts),
         index=joined[1],
         copy=joined[0],
-        mass=np.repeat(np.asarray(mass, np.float32), counts),
+        mass=stacked(graph, lambda name: np.broadcast_to(system.mass[f"q:{name}"], shapes[name]), np.float32),
         projection=projection,
         groups={k: a.shape for k, a in coefficients(system).items()},
         dtype=dtype,

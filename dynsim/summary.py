@@ -12,7 +12,9 @@ import numpy as np
 
 from dynsim.backend.cost import cost
 from dynsim.backend.inference import Model
+from dynsim.backend.sequence_run import rival_rows
 from dynsim.backend.twin import dense_twin
+from dynsim.fields.sequence import SequenceField, TickField
 from dynsim.fields.target import TargetField
 from dynsim.kernels.load import thread_count
 from dynsim.signals import all_weights
@@ -25,7 +27,7 @@ class Teller(Protocol):
 
     def phase(self, name: str, total: int = 0, done: int = 0) -> None: ...
 
-    def update(self, step: int, total: int, scalars: Any) -> None: ...
+    def update(self, step: int, total: int, numbers: Any) -> None: ...
 
 
 def summarise(simulation: Simulation, wall_s: float, steps_per_s: float) -> dict[str, Any]:
@@ -49,6 +51,8 @@ def summarise(simulation: Simulation, wall_s: float, steps_per_s: float) -> dict
     else:
         stored = sum(a.nbytes for a in system.x.values())
         summary |= {"parameters": parameters(system.x), "bytes": stored, "macs": 0, "build_macs": 0}
+    if isinstance(simulation.field, SequenceField):
+        summary |= {"macs": simulation.field.macs(system), "rivals": rival_rows(simulation.field, system)}
     summary["observables"] = simulation.scalars()
     return summary
 
@@ -57,11 +61,13 @@ def _final(simulation: Simulation) -> dict[str, float | None]:
     """Losses and accuracies over whole parts of the data; for a target, its loss and relative error."""
     if simulation.data is None:
         field = simulation.field
-        result: dict[str, float | None] = {"train_loss": simulation.response.loss if simulation.response else None}
+        result: dict[str, float | None] = {"train_loss": _loss(simulation)}
         result |= {"train_accuracy": None, "test_accuracy": None}
         if isinstance(field, TargetField):
             weights = all_weights(simulation.kernels, simulation.system)
             result["relative_error"] = field.relative_error(weights[field.link.name].matrix())
+        if isinstance(field, SequenceField):
+            result |= field.scores(simulation.system)
         return result
     train, test = simulation.evaluate("train"), simulation.evaluate("test")
     result = {
@@ -75,6 +81,13 @@ def _final(simulation: Simulation) -> dict[str, float | None]:
     return result
 
 
+def _loss(simulation: Simulation) -> float | None:
+    """The energy of the last step; None where nothing is compared with anything."""
+    if simulation.response is None or isinstance(simulation.field, TickField):
+        return None
+    return simulation.response.loss
+
+
 def train_twin(simulation: Simulation, progress: Teller) -> dict[str, Any]:
     """Train the weight-based network of equal widths on the same batches; its numbers for the final table."""
     started = perf_counter()
@@ -82,7 +95,7 @@ def train_twin(simulation: Simulation, progress: Teller) -> dict[str, Any]:
     progress.phase("training the dense twin", twin.total_steps)
     while not twin.done:
         twin.step()
-        progress.update(twin.system.step, twin.total_steps, twin.pending[-1])
+        progress.update(twin.system.step, twin.total_steps, twin.brief(twin.last_row))
     return asdict(cost(Model.of(twin))) | {"final": _final(twin), "wall_s": perf_counter() - started}
 
 

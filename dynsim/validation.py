@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -16,10 +16,17 @@ from dynsim.system.layers import OPS
 
 @dataclass(frozen=True)
 class OneOf:
-    """The value is one of `options` or, unadvertised, of `hidden`; the JSON schema lists the options as its enum."""
+    """The value is one of `options` or, unadvertised, of `hidden`; the JSON schema lists the options as its enum.
 
-    options: tuple[str, ...]
+    known : the options, asked for at every check, since a registry may grow.
+    """
+
+    known: Callable[[], Iterable[str]]
     hidden: tuple[str, ...] = ()
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        return tuple(self.known())
 
     def check(self, value: str) -> str:
         if value not in (*self.options, *self.hidden):
@@ -34,9 +41,12 @@ class OneOf:
         return {**handler(schema), "enum": list(self.options)}
 
 
-def one_of(options: Iterable[str], hidden: tuple[str, ...] = ()) -> OneOf:
+def one_of(options: Iterable[str] | Callable[[], Iterable[str]], hidden: tuple[str, ...] = ()) -> OneOf:
     """The value is one of the options; the error lists them (but not the hidden ones) and suggests the closest."""
-    return OneOf(tuple(options), hidden)
+    if callable(options):
+        return OneOf(options, hidden)
+    fixed = tuple(options)
+    return OneOf(lambda: fixed, hidden)
 
 
 def fail(message: str, path: tuple[str, ...], given: Any, allowed: str = "", hint: str | None = None) -> None:

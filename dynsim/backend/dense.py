@@ -18,8 +18,9 @@ from dynsim.backend.inference import Model
 from dynsim.system.graph import Groups
 from dynsim.system.layers import Conv, Node
 from dynsim.system.layout import kernel_of, phi_of
+from dynsim.system.vectors import Positions
 
-PLAIN = ("bias", "scale", "shift", "mean", "variance")
+PLAIN = ("bias", "scale", "shift", "mean", "variance", "weight")
 
 
 def dense_arrays(model: Model) -> dict[str, np.ndarray]:
@@ -35,7 +36,7 @@ def dense_arrays(model: Model) -> dict[str, np.ndarray]:
             arrays |= {name: matrices[link] for name, link in _names(node).items()}
         for kind in PLAIN:
             if f"{kind}:{node.key}" in model.x:
-                arrays[f"{node.key}.{kind}"] = model.x[f"{kind}:{node.key}"][:, 0].copy()
+                arrays[f"{node.key}.{kind}"] = _plain(node, model.x[f"{kind}:{node.key}"]).copy()
     return arrays
 
 
@@ -50,10 +51,15 @@ def from_dense_arrays(model: Model, arrays: Mapping[str, np.ndarray]) -> Model:
             x |= {f"weight:{link}": arrays[name][..., None] for name, link in _names(node).items()}
         for kind in PLAIN:
             if f"{kind}:{node.key}" in model.x:
-                x[f"{kind}:{node.key}"] = arrays[f"{node.key}.{kind}"][:, None]
+                x[f"{kind}:{node.key}"] = arrays[f"{node.key}.{kind}"].reshape(model.x[f"{kind}:{node.key}"].shape)
     scaling = replace(model.scaling, centre=arrays["scaling.centre"], scale=float(arrays["scaling.scale"]))
     links = tuple(replace(k, metric="weights") for k in model.graph.links)
     return replace(model, graph=replace(model.graph, links=links), x=x, scaling=scaling)
+
+
+def _plain(node: Node, group: np.ndarray) -> np.ndarray:
+    """A group as an array: features of positions as they are, all else without the axis of its one coordinate."""
+    return group if isinstance(node.layer, Positions) else group[..., 0]
 
 
 def _names(node: Node) -> dict[str, str]:

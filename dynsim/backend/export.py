@@ -59,9 +59,9 @@ class Source:
             return cls(path, _loaded(path))
         run = RunFolder.open(path)
         scenario = run.scenario
-        if scenario.field.kind == "target":
+        if scenario.field.kind != "network":
             raise OptionError(
-                "a run towards a target matrix has no classifier to export",
+                "a run towards a target matrix or a sequence has no classifier to export",
                 where=str(path),
                 allowed="a run with a dataset",
                 hint=f"dynsim info {path}",

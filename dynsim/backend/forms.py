@@ -65,7 +65,8 @@ def forms_of(model: Model, link: Link) -> tuple[str, ...]:
     """The forms that a link has; a convolution's kernel is dense, and so are weights without particles."""
     if isinstance(model.network.node_of(link.name).layer, Conv) or f"weight:{link.name}" in model.x:
         return ("dense",)
-    return "dense", *(["factored"] if link.kind.low_rank else []), *(["sorted"] if link.metric == "l1" else [])
+    is_sorted = link.metric == "l1" and link.medium is None
+    return "dense", *(["factored"] if link.low_rank else []), *(["sorted"] if is_sorted else [])
 
 
 def weights_in(model: Model, choice: Mapping[str, str], device: str = "cpu") -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Model:
         While a recipe trains weights it is the network of these weights, whose particles wait.
         """
         if simulation.data is None or simulation.network is None:
-            raise ShapeError("a target field has no classifier", where=simulation.scenario.name)
+            raise ShapeError("no classifier is trained here", where=simulation.scenario.name)
         system, data = simulation.system, simulation.data
         graph, kept = system.graph, recorded(system)
         if kind_of(system) == "weights":

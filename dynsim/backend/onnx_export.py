@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 
 from dynsim.backend.inference import Model
-from dynsim.errors import DeviceError
-from dynsim.system.graph import Link, System
+from dynsim.backend.onnx_vectors import DRAWN_VECTORS
+from dynsim.errors import DeviceError, OptionError
+from dynsim.system.graph import Link, System, without_own
+from dynsim.system.interaction import pairs
 from dynsim.system.layers import Activate, Add, Conv, Dense, Mean, Mix, Node, Norm, Pool, Reshape
 from dynsim.system.layout import kernel_of
 
@@ -75,6 +77,7 @@ class _Drawing:
         self.nodes: list[Any] = []
         self.stored: list[Any] = []
         self.names: set[str] = set()
+        self.integrals: dict[str, str] = {}
         self.last: dict[str, str] = {}
         self.first: dict[str, str] = {}
 
@@ -152,17 +155,33 @@ class _Drawing:
         """W (M, N) of a link: stored, or computed from coordinates."""
         if self._stores_matrix(name):
             return self.array(self.matrices[name], f"{name}.weight")
-        return self._path_integral(self.links[name])
+        if name not in self.integrals:  # a link may serve several nodes
+            self.integrals[name] = self._path_integral(self.links[name])
+        return self.integrals[name]
 
     def _path_integral(self, link: Link) -> str:
-        """Eq. (5): phi_ij = gain sum_h mu_h f(q_ih, q_jh)."""
-        metric, q_a, q_b, mu, gain, eps, p = self.system.link_arguments(link)
-        a = self.op("Unsqueeze", self.array(q_a, f"{link.source}.q"), self.whole(2))
-        b = self.op("Unsqueeze", self.array(q_b, f"{link.target}.q"), self.whole(1))
+        """Eq. (5): phi_ij = gain sum_h mu_h f(q_ih, q_jh); raises OptionError for a link through a medium."""
+        if link.medium is not None:
+            raise OptionError(
+                "path integrals through a medium have no ONNX form",
+                where=link.name,
+                given="dyn",
+                allowed="--form dense",
+            )
+        metric, _, _, mu, gain, eps, p = self.system.link_arguments(link)
+        q_a, q_b = (self.array(self.model.x[f"q:{end}"], f"{end}.q") for end in (link.source, link.target))
+        if link.interactive:  # Eq. (61)
+            h, other = (self.whole(*map(int, of)) for of in pairs(len(self.model.x[f"q:{link.source}"])))
+            q_a, q_b = self.op("Gather", q_a, h, axis=0), self.op("Gather", q_b, other, axis=0)
+        a, b = self.op("Unsqueeze", q_a, self.whole(2)), self.op("Unsqueeze", q_b, self.whole(1))
         f = self._metric(metric, a, b, float(eps), float(p))
         weighted = self.op("Mul", f, self.array(mu[:, None, None], f"{link.name}.mu"))
         summed = self.op("ReduceSum", weighted, self.whole(0), keepdims=0)
-        return self.op("Mul", summed, self.array(gain, f"{link.name}.gain"))
+        phi = self.op("Mul", summed, self.array(gain, f"{link.name}.gain"))
+        if not link.to_itself:
+            return phi
+        others = without_own(link, np.ones(self.model.graph.shape(link)))
+        return self.op("Mul", phi, self.array(others, f"{link.name}.others"))
 
     def _metric(self, metric: str, a: str, b: str, eps: float, p: float) -> str:
         """f (H, M, N) of `dynsim.kernels.reference.metric_value`, from (H, M, 1, d) and (H, 1, N, d)."""
@@ -281,4 +300,5 @@ DRAWN: dict[type, Any] = {
     Reshape: _Drawing.flat,
     Mean: _Drawing.mean,
     Add: _Drawing.add,
+    **DRAWN_VECTORS,
 }

@@ -119,7 +119,7 @@ def _boundary(simulation: Simulation, system: System, question: Boundary) -> Bou
 
 def _data(simulation: Simulation) -> LearningData:
     if simulation.data is None:
-        raise DataError("a target field has no classes", where=simulation.scenario.name)
+        raise DataError("nothing is classified here", where=simulation.scenario.name)
     return simulation.data
 
 

@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
@@ -19,7 +20,9 @@ from dynsim import datasets
 from dynsim.backend.cost import cost
 from dynsim.backend.formats import card_of, load_model
 from dynsim.backend.forms import measure
+from dynsim.backend.sequence_run import evaluate_sequence, print_sequence
 from dynsim.errors import FileFormatError, RunFolderError
+from dynsim.panels import Curve, Panel, drawn
 from dynsim.runfolder import CHECKPOINT, MODEL, TRAJECTORY, RunFolder
 from dynsim.scenario import Scenario
 from dynsim.trajectory.reader import Trajectory
@@ -28,27 +31,25 @@ TIMED = 256  # samples of a batch whose inference is timed
 
 
 def final_table(folder: RunFolder) -> None:
-    """Print accuracy, parameters, bytes and time of a finished run, its twin beside it, and the next commands."""
+    """Print what a finished run reached and cost, its twin beside it, what was measured last, and the next commands."""
     summary = folder.summary or {}
     console = Console()
     table = Table(title=f"{summary['scenario']}: {summary['steps']} steps, {summary['stopped']}", title_justify="left")
-    classifier = summary["final"]["test_accuracy"] is not None
-    for name in (
-        "",
-        "test accuracy" if classifier else "relative error",
-        "parameters",
-        "bytes",
-        "MACs",
-        "time",
-    ):
+    score, _ = reached(summary["final"])
+    for name in ("", score, "parameters", "bytes", "MACs", "time"):
         table.add_column(name, justify="left" if not name else "right")
     table.add_row("DyN", *_row(summary))
     if "twin" in summary:
         table.add_row("dense twin", *_row(summary["twin"]))
+    for name, rival in summary.get("rivals", {}).items():
+        table.add_row(name, *_row(rival))
     console.print(table)
+    if numbers := summary["observables"]:
+        console.print(_measured(numbers, _panels(folder)))
     path = shlex.quote(str(folder.path))
     console.print("Next:", highlight=False)
-    for command in _next_commands(path, classifier, folder.scenario):
+    evaluated = ((folder / MODEL).is_file() and score == "test accuracy") or score.startswith("R²")
+    for command in _next_commands(path, evaluated, folder.scenario):
         console.print(f"  {program()} {command}", highlight=False, soft_wrap=True, markup=False)
 
 
@@ -60,11 +61,8 @@ def program() -> str:
 
 
 def _row(summary: dict[str, Any]) -> list[str]:
-    final = summary["final"]
-    reached = final.get("test_accuracy")
-    shown = f"{100 * reached:.2f} %" if reached is not None else f"{final['relative_error']:.3g}"
     return [
-        shown,
+        reached(summary["final"])[1],
         f"{summary['parameters']:,}",
         f"{summary['bytes']:,}",
         f"{summary['macs']:,}",
@@ -72,11 +70,50 @@ def _row(summary: dict[str, Any]) -> list[str]:
     ]
 
 
-def _next_commands(path: str, classifier: bool, scenario: Scenario) -> list[str]:
+_SCORES = {"r2_test": "R², held out", "r2_train": "R²"}
+
+
+def reached(final: dict[str, float | None]) -> tuple[str, str]:
+    """What a run is judged by, and the number: accuracy of a classifier, relative error, R² of a sequence, a loss."""
+    for name in ("test_accuracy", "relative_error", "r2_test", "r2_train", "test_loss", "train_loss"):
+        value = final.get(name)
+        if value is not None:
+            title = _SCORES.get(name, name.replace("_", " "))
+            return title, f"{100 * value:.2f} %" if name == "test_accuracy" else f"{value:.3g}"
+    return "loss", "-"
+
+
+def _panels(folder: RunFolder) -> tuple[Panel, ...]:
+    if not (folder / TRAJECTORY).is_file():
+        return ()
+    with Trajectory(folder / TRAJECTORY) as trajectory:
+        return trajectory.cast.panels
+
+
+def _measured(numbers: dict[str, float | None], panels: tuple[Panel, ...]) -> Table:
+    """What was measured last, as the observables say that it belongs together."""
+    table = Table(title="Measured at the end", title_justify="left", show_header=False)
+    for panel, curves in drawn(panels, [name for name, value in numbers.items() if value is not None]):
+        if curves:
+            table.add_row(panel.title, panel.unit, spelled(curves, numbers))
+    return table
+
+
+def spelled(curves: Sequence[Curve], numbers: Mapping[str, float | None]) -> str:
+    """Labels and numbers of curves; of a long family its first and last."""
+    family = [c for c in curves if c.role == "family"]
+    middle = family[1:-1] if len(family) > 3 else []
+    said = [f"{c.label}: {numbers[c.name]:.4g}" for c in curves if c not in middle]
+    if middle:
+        said.insert(-1, "…")
+    return ", ".join(said).replace("…, ", "… ").replace(", …", " …")
+
+
+def _next_commands(path: str, evaluated: bool, scenario: Scenario) -> list[str]:
     length = "epochs" if scenario.run.epochs else "steps"
     longer = 2 * (scenario.run.epochs or scenario.run.steps or 1)
     commands = [f"info {path}", f"resume {path} --set run.{length}={longer}", f"cite {path}", "scenarios"]
-    return [f"evaluate {path}", *commands] if classifier else commands
+    return [f"evaluate {path}", *commands] if evaluated else commands
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -164,7 +201,7 @@ def _scenario_lines(s: Scenario) -> dict[str, Any]:
         "about": s.about.splitlines()[0] if s.about else "",
         "layers": " - ".join([*map(str, s.system.layers), *(k.name or k.op for k in s.system.network)]),
         "metric": f"{s.system.metric}, H {s.system.copies}, d {s.system.dim}",
-        "field": s.field.dataset or "target matrix",
+        "field": s.field.dataset or {"target": "target matrix"}.get(s.field.kind, "nothing drives it"),
         "dynamics": f"{s.dynamics.integrator}, law {s.dynamics.law}, dt {s.dynamics.dt}, eta {s.dynamics.eta}",
         "recipe": s.recipe.name,
         "seed": s.run.seed,
@@ -172,10 +209,12 @@ def _scenario_lines(s: Scenario) -> dict[str, Any]:
 
 
 def evaluate_run(path: Path) -> dict[str, Any]:
-    """Test accuracy, confusion matrix (true, predicted) and inference time of a run's classifier."""
+    """Test accuracy, confusion matrix (true, predicted) and inference time of a classifier; R² of a sequence."""
     folder = RunFolder.open(path)
     if folder.scenario.field.kind == "target":
         raise RunFolderError("a target field has no classes to evaluate", where=str(path), hint=f"dynsim info {path}")
+    if folder.scenario.field.kind == "sequence":
+        return evaluate_sequence(folder)
     model, s = load_model(folder.model), folder.scenario
     data = datasets.load(s.field.dataset, seed=s.run.seed, samples=s.field.samples)
     model.logits(data.X_test[:1])  # compiles
@@ -201,6 +240,8 @@ def evaluate_run(path: Path) -> dict[str, Any]:
 
 def print_evaluation(result: dict[str, Any]) -> None:
     """The same for a person."""
+    if "rivals" in result:
+        return print_sequence(result)
     console = Console()
     console.print(
         f"test accuracy {100 * result['test_accuracy']:.2f} % on {result['samples']} samples of {result['dataset']}",

@@ -36,6 +36,8 @@ class SortedLink:
             raise OptionError(
                 "only l1 path integrals have a sorted form", where=link.name, given=link.metric, allowed="l1"
             )
+        if link.medium is not None:
+            raise OptionError("a link through a medium has no sorted form", where=link.name, allowed='medium "none"')
         _, q_a, q_b, mu, gain, _, _ = system.link_arguments(link)
         a, b = (np.ascontiguousarray(q.swapaxes(1, 2)).reshape(-1, q.shape[1]) for q in (q_a, q_b))
         return cls(kernels.matmul, a, b, np.repeat(gain * mu.astype(np.float64), q_a.shape[2]))

@@ -7,7 +7,7 @@ all that a new one takes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -82,6 +82,23 @@ def find(name: str) -> Observable:
     if name not in OBSERVABLES:
         raise unknown("observable", name, tuple(OBSERVABLES))
     return OBSERVABLES[name]
+
+
+def panels(first: Iterable[str], classes: bool) -> tuple[Panel, ...]:
+    """How all that can be measured is shown, what is recorded `first`; without what needs classes where none are."""
+    order = dict.fromkeys((*(n for n in first if n in OBSERVABLES), *OBSERVABLES))
+    return tuple(p for n in order if classes or not OBSERVABLES[n].needs_classes for p in OBSERVABLES[n].panels)
+
+
+def widths(dim: int) -> dict[str, tuple[int, ...]]:
+    """Per-particle observable -> shape of one particle's numbers, () or (d,)."""
+    return {n: (dim,) if OBSERVABLES[n].vector else () for n in named("per_particle")}
+
+
+def briefly(names: Iterable[str], scalars: Mapping[str, float]) -> dict[str, float]:
+    """What a progress line says of the named observables: its short label -> number."""
+    labels = {k: label for n in names for k, label in find(n).brief.items()}
+    return {label: scalars[k] for k, label in labels.items() if k in scalars}
 
 
 def measure(names: tuple[str, ...], every: str, snapshot: Snapshot) -> dict[str, float]:

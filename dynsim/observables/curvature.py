@@ -19,6 +19,7 @@ import numpy as np
 
 from dynsim.observables.base import Observable, Snapshot, observable
 from dynsim.observables.entropy import structural_entropy
+from dynsim.panels import Curve, Panel
 from dynsim.system.initialise import random, sphere_points
 
 FRACTIONS = np.geomspace(0.002, 0.9, 40)  # of the range of the coordinates
@@ -72,6 +73,14 @@ class LapCurSE(Observable):
     very start of the run, unless its scenario prescribes positions)."""
 
     name, kind, every = "lapcurse", "scalar", "frame"
+    panels = (
+        Panel(
+            "LapCurSE",
+            "against its null control",
+            "lapcurse",
+            (Curve("lapcurse", "LapCurSE"), Curve("lapcurse_null", "null", "control")),
+        ),
+    )
 
     def compute(self, snapshot: Snapshot) -> dict[str, float]:
         graph, kernels = snapshot.system.graph, snapshot.kernels

@@ -6,6 +6,7 @@ import numpy as np
 
 from dynsim.dynamics.integrators import kinetic_energy
 from dynsim.observables.base import Observable, Snapshot, observable
+from dynsim.panels import Curve, Panel
 from dynsim.system.graph import System
 
 
@@ -21,6 +22,19 @@ class Energy(Observable):
     so that their potential is that of the positions before the step."""
 
     name, kind, every = "energy", "scalar", "step"
+    panels = (
+        Panel(
+            "Energy",
+            "dimensionless",
+            "energy",
+            (
+                Curve("kinetic", "kinetic"),
+                Curve("potential", "potential", "second"),
+                Curve("dissipated", "dissipated", "bad"),
+                Curve("total_energy", "total", "control"),
+            ),
+        ),
+    )
 
     def compute(self, snapshot: Snapshot) -> dict[str, float]:
         system = snapshot.system
@@ -42,6 +56,7 @@ class Momentum(Observable):
     """|sum m v| over the coordinate particles of each copy, the largest over copies."""
 
     name, kind, every = "momentum", "scalar", "frame"
+    panels = (Panel("Momentum", "|sum m v|, largest copy", "momentum", (Curve("momentum", "momentum"),)),)
 
     def compute(self, snapshot: Snapshot) -> dict[str, float]:
         system = snapshot.system

@@ -8,10 +8,12 @@ several delta. However, in plain training it falls by a few per cent only, clear
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import numpy as np
 
 from dynsim.observables.base import Observable, Snapshot, observable
+from dynsim.panels import Curve, Panel
 
 
 def structural_entropy(kernels, q: np.ndarray, delta: float) -> float:
@@ -33,6 +35,28 @@ class Entropy(Observable):
     (units of q), scaled (units of one standard deviation), of the 3-D view, and per subsystem."""
 
     name, kind, every = "entropy", "scalar", "frame"
+    brief: ClassVar = {"entropy": "psi"}
+    panels = (
+        Panel(
+            "Structural entropy",
+            "ψ / log N, δ in standard deviations",
+            "entropy",
+            (Curve("entropy", "3-D view", "third"), Curve("entropy_scaled_*", "δ = *", "family")),
+        ),
+        Panel(
+            "Structural entropy, raw",
+            "ψ / log N, δ in units of q",
+            "entropy",
+            (Curve("entropy_raw_*", "δ = *", "family"),),
+        ),
+        Panel(
+            "Structural entropy of the view",
+            "ψ / log N, δ in standard deviations",
+            "entropy",
+            (Curve("entropy_view_*", "δ = *", "family"),),
+        ),
+        Panel("Structural entropy by subsystem", "ψ / log n", "entropy", (Curve("entropy_*", "*", "family"),)),
+    )
 
     def compute(self, snapshot: Snapshot) -> dict[str, float]:
         system, kernels = snapshot.system, snapshot.kernels

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from dynsim.observables.base import Observable, Snapshot, observable
+from dynsim.panels import Curve, Panel
 from dynsim.signals import link_weights
 
 
@@ -13,6 +16,8 @@ class Loss(Observable):
     """Energy of the field at this step's batch."""
 
     name, kind, every = "loss", "scalar", "step"
+    brief: ClassVar = {"loss": "loss"}
+    panels = (Panel("Loss", "energy of the batch", "loss", (Curve("loss", "loss", smooth=True),), log=True),)
 
     def compute(self, snapshot: Snapshot) -> dict[str, float]:
         return {"loss": snapshot.response.loss if snapshot.response else float("nan")}
@@ -20,9 +25,19 @@ class Loss(Observable):
 
 @observable
 class Accuracy(Observable):
-    """Fraction of this step's batch that is classified rightly; NaN without classes."""
+    """Fraction of this step's batch that is classified rightly."""
 
     name, kind, every = "accuracy", "scalar", "step"
+    needs_classes = True
+    brief: ClassVar = {"accuracy": "acc", "validation_accuracy": "val"}
+    panels = (
+        Panel(
+            "Accuracy",
+            "fraction right",
+            "accuracy",
+            (Curve("accuracy", "batch", smooth=True), Curve("validation_accuracy", "validation", "second")),
+        ),
+    )
 
     def compute(self, snapshot: Snapshot) -> dict[str, float]:
         accuracy = snapshot.response.accuracy if snapshot.response else None
@@ -32,7 +47,7 @@ class Accuracy(Observable):
 def relative_stress(snapshot: Snapshot) -> float:
     """Largest over links of mean |F_ij| / mean |phi_ij|: Sec. 4.1's stress against the normalised distances."""
     system, response, kernels = snapshot.system, snapshot.response, snapshot.kernels
-    if response is None:
+    if response is None or not response.stress:
         return float("nan")
     ratios = []
     for link in (k for k in system.graph.links if k.name in response.stress):
@@ -47,6 +62,7 @@ class RelativeStress(Observable):
     """Mean stress against the path integrals, the paper's sign of equilibrium."""
 
     name, kind, every = "stress", "scalar", "frame"
+    panels = (Panel("Stress", "mean |F| / mean |φ|", "stress", (Curve("stress", "stress", "good"),), log=True),)
 
     def compute(self, snapshot: Snapshot) -> dict[str, float]:
         return {"stress": relative_stress(snapshot)}
@@ -54,14 +70,16 @@ class RelativeStress(Observable):
 
 @observable
 class Dead(Observable):
-    """Fraction of the hidden sub-models that emitted nothing in this batch (only ReLU can be so dead)."""
+    """Fraction of the hidden sub-models that emitted nothing in this batch (only ReLU can be so dead); nothing where
+    there are none."""
 
     name, kind, every = "dead", "scalar", "frame"
+    panels = (Panel("Dead", "fraction of hidden sub-models", "dead", (Curve("dead", "dead", "bad"),)),)
 
     def compute(self, snapshot: Snapshot) -> dict[str, float]:
         graph, response = snapshot.system.graph, snapshot.response
         hidden = [s.name for s in graph.subsystems if graph.incoming[s.name] and graph.outgoing[s.name]]
         if response is None or not response.emitted or not hidden:
-            return {"dead": 0.0}
+            return {}
         silent = np.concatenate([response.emitted[n] == 0 for n in hidden])
         return {"dead": float(silent.mean())}

@@ -9,6 +9,7 @@ from dynsim.forces import Response
 from dynsim.kernels import reference
 from dynsim.signals import link_weights
 from dynsim.system.graph import Graph, Link, System
+from dynsim.system.interaction import pairs
 
 
 def strongest_links(kernels, system: System, response: Response, count: int) -> tuple[LinkBundle, ...]:
@@ -31,20 +32,31 @@ def _bundle(kernels, system: System, response: Response, link: Link, count: int)
     i, j = _largest(np.abs(weights), count)
     parts = copy_parts(system, link, i, j)
     h = np.abs(parts).argmax(axis=0)
+    every = np.arange(graph.copies_of(link.source))
+    copies_a, copies_b = pairs(len(every)) if link.interactive else (every, every)
     emitted = response.emitted.get(link.source, np.zeros(graph.by_name[link.source].size, weights.dtype))
     return LinkBundle(
         link=link.name,
-        source=_numbers(graph, link.source, h, i),
-        target=_numbers(graph, link.target, h, j),
+        source=_numbers(graph, link.source, copies_a[h], i),
+        target=_numbers(graph, link.target, copies_b[h], j),
         phi=parts[h, np.arange(len(h))],
         weight=weights[i, j],
-        stress=response.stress[link.name].dense(kernels)[i, j],
+        stress=_stress(kernels, response, link, weights)[i, j],
         emitted=emitted[i],
     )
 
 
+def _stress(kernels, response: Response, link: Link, weights: np.ndarray) -> np.ndarray:
+    """F (M, N); of a sequence, whose path integrals change from tick to tick, 0."""
+    stress = response.stress.get(link.name)
+    return np.zeros_like(weights) if stress is None else stress.dense(kernels)
+
+
 def copy_parts(system: System, link: Link, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-    """(H, k) terms g mu_h f(v_ijh) of the path integrals of pairs i, j (k,): Eq. (5) before its sum."""
+    """(H, k) terms g mu_h f(v_ijh) of the path integrals of pairs i, j (k,): Eq. (5) before its sum, in empty space.
+
+    Of an interactive link the terms of its pairs of copies, Eq. (61).
+    """
     name, q_a, q_b, mu, gain, eps, p = system.link_arguments(link)
     return gain * mu[:, None] * reference.metric_value(name, q_a[:, i], q_b[:, j], eps, p)
 

@@ -7,8 +7,10 @@ Everything that moves is a *group* of particles: an array whose last axis holds 
     mu:LINK      (H, 1)      shared coefficients of a link (Eq. 5)
     gain:LINK    (1, 1)      scale of a link
     eps:LINK     (1, 1)      softening of a link, for metrics that learn it
+    medium:NAME  (1, 1)      how strongly the density of a subsystem acts on signals on their way (Eq. 31)
     weight:LINK  (M, N, 1)   a link without particles (the weight-based twin), or whose weights are trained as such
     scale:NODE, shift:NODE   (N, 1)  of a normalisation, which move; mean:NODE, variance:NODE its running statistics
+    A:NAME ... F:NAME        the matrices of Eq. (2); readout:NAME (N s + 1, K) makes answers of emitted signals
 """
 
 from __future__ import annotations
@@ -22,11 +24,15 @@ from typing import Any
 import numpy as np
 
 from dynsim.errors import ShapeError, unknown
+from dynsim.system.interaction import expanded
+from dynsim.system.medium import Medium
 from dynsim.system.metric import Metric, metric
 
 Groups = dict[str, np.ndarray]
 # Kinds of groups of which path integrals are made.
-PARTICLES = ("q", "mu", "gain", "eps")
+PARTICLES = ("q", "mu", "gain", "eps", "medium")
+# Kinds of groups that say how a sub-model of a sequence acts, Eq. (2).
+RULE = ("A", "B", "C", "D", "E", "F", "readout")
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,8 @@ class Subsystem:
     """A group of sub-models with the same global settings, such as a hidden layer.
 
     `activation` and `bias` say what is emitted where dense layers follow the links of the graph; the layers of a
-    `dynsim.system.layers.Network` have their own. `copies` is None for the graph's own number H.
+    `dynsim.system.layers.Network` have their own. `copies` is None for the graph's own number H. Of a pool `holds` is
+    how many sub-models hold data (the first ones), `reads` how many give the answer (the last ones).
     """
 
     name: str
@@ -42,6 +49,8 @@ class Subsystem:
     activation: str = "identity"
     bias: bool = False
     copies: int | None = None
+    holds: int = 0
+    reads: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,8 @@ class Link:
 
     delay : ticks that a signal is on its way (Appendix J); 0 arrives at once. Only links that take time may close a
         cycle, or lead from a subsystem to itself.
+    interactive : every copy meets every other copy, Eq. (61).
+    medium : what signals cross on their way, Eq. (31); None for empty space.
     """
 
     source: str
@@ -58,6 +69,8 @@ class Link:
     p: float = 2.0
     eps: float = 1e-3
     delay: int = 0
+    interactive: bool = False
+    medium: Medium | None = None
 
     @property
     def name(self) -> str:
@@ -66,6 +79,16 @@ class Link:
     @property
     def kind(self) -> Metric:
         return metric(self.metric)
+
+    @property
+    def low_rank(self) -> bool:
+        """Whether its W is a product of two thin matrices, and so never built for a product."""
+        return self.kind.low_rank and not self.interactive and self.medium is None and not self.to_itself
+
+    @property
+    def to_itself(self) -> bool:
+        """Whether it leads from a subsystem to the same; a sub-model does not hear itself, j != i in Eq. (2)."""
+        return self.source == self.target
 
 
 @dataclass(frozen=True)
@@ -93,6 +116,13 @@ class Graph:
             ends = self.copies_of(link.source), self.copies_of(link.target)
             if link.kind.particles and ends[0] != ends[1]:
                 raise ShapeError("the ends of a link have different numbers of copies", where=link.name, given=ends)
+            if link.kind.particles and link.interactive and ends[0] < 2:
+                raise ShapeError(
+                    "an interactive link of one copy carries nothing: mu_h - mu_h' is 0",
+                    where=link.name,
+                    given="H = 1",
+                    allowed="2 copies or more",
+                )
         try:
             tuple(self._sorter().static_order())
         except CycleError as error:
@@ -159,6 +189,11 @@ class Graph:
         return self.by_name[link.source].size, self.by_name[link.target].size
 
 
+def without_own(link: Link, w: np.ndarray) -> np.ndarray:
+    """(M, N) what pairs of a link have, 0 for a sub-model with itself."""
+    return w * (1 - np.eye(len(w), dtype=w.dtype)) if link.to_itself else w
+
+
 @dataclass(frozen=True)
 class Particles:
     """A view of one subsystem: q, v, force (H, N, d)."""
@@ -203,13 +238,12 @@ class System:
         return Particles(self.x[key], self.v.get(key), self.force.get(key))
 
     def link_arguments(self, link: Link) -> tuple[Any, ...]:
-        """(metric, q_a, q_b, mu, gain, eps, p): what the kernels take for a link."""
+        """(metric, q_a, q_b, mu, gain, eps, p): what the kernels take for a link; of an interactive one its pairs."""
         eps = self.x.get(f"eps:{link.name}")
+        copies = self.x[f"q:{link.source}"], self.x[f"q:{link.target}"], self.x[f"mu:{link.name}"][:, 0]
         return (
             link.metric,
-            self.x[f"q:{link.source}"],
-            self.x[f"q:{link.target}"],
-            self.x[f"mu:{link.name}"][:, 0],
+            *(expanded(*copies) if link.interactive else copies),
             float(self.x[f"gain:{link.name}"][0, 0]),
             link.eps if eps is None else float(eps[0, 0]),
             link.p,
@@ -222,7 +256,7 @@ class System:
 
 
 def group_kind(key: str) -> str:
-    """ "q", "bias", "mu", "gain", "eps", "weight", "scale", "shift", "mean" or "variance"."""
+    """ "q", "bias", "mu", "gain", "eps", "medium", "weight", "scale", "shift", "mean", "variance" or of RULE."""
     return key.split(":", 1)[0]
 
 

@@ -9,11 +9,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from dynsim.kernels import reference
+from dynsim.system.crossing import strength_curvatures, weights_through
 from dynsim.system.graph import Graph, Groups, Link, System
+from dynsim.system.interaction import copies_of, on_coefficients
 
 # Streams of the counter-based generator, so that no two uses ever share numbers.
 # The datasets of `dynsim.datasets` use streams 1 and 2.
-_STREAMS = "initial batch potential target velocity validation kick augment weights"
+_STREAMS = "initial batch potential target velocity validation kick augment weights rule"
 STREAM = {name: 16 + k for k, name in enumerate(_STREAMS.split())}
 
 
@@ -70,6 +72,9 @@ def initial_positions(
     for s in graph.particle_subsystems:
         x[f"q:{s.name}"] = sphere_points(rng, graph.copies_of(s.name), s.size, graph.dim)
     x |= {f"bias:{s.name}": np.zeros((s.size, 1)) for s in graph.subsystems if s.bias} if plain is None else plain
+    media = [k.medium for k in graph.links if k.kind.particles and k.medium is not None]
+    if media:
+        x |= {f"medium:{s.name}": np.full((1, 1), media[0].strength) for s in graph.particle_subsystems}
     for link in graph.links:
         x.update(_link_positions(graph, link, rng, std[link.name]))
     x = {k: np.ascontiguousarray(given.get(k, a), dtype=dtype) for k, a in x.items()}
@@ -101,8 +106,11 @@ def initial_weights(graph: Graph, seed: int, dtype: str, std: Mapping[str, float
 
 def _spread(kernels, system: System, link: Link) -> float:
     """Standard deviation of a link's path integrals; their size where there is but one."""
-    w = kernels.path_integral(*system.link_arguments(link))
-    spread = float(w.std())
+    if link.medium is not None:
+        w = weights_through(kernels, system, link)
+    else:
+        w = kernels.path_integral(*system.link_arguments(link))
+    spread = float(w[~np.eye(len(w), dtype=bool)].std() if link.to_itself else w.std())
     return spread if spread > 0 else float(np.abs(w).mean()) or 1.0
 
 
@@ -114,19 +122,22 @@ def masses(graph: Graph, kernels, x: Groups) -> Groups:
     """
     system = System(graph, x, {}, {}, {})
     m = {key: np.ones((1,) * a.ndim, a.dtype) for key, a in x.items()}
-    q_mass = {f"q:{s.name}": 0.0 for s in graph.particle_subsystems}
+    summed = {f"q:{s.name}": 0.0 for s in graph.particle_subsystems}
     for link in graph.links:
         if not link.kind.particles:
             continue
         rows, columns = graph.shape(link)
         curvature = _mean_squares(kernels, system, link)
-        q_mass[f"q:{link.source}"] += columns * curvature["q_a"] / graph.dim
-        q_mass[f"q:{link.target}"] += rows * curvature["q_b"] / graph.dim
+        summed[f"q:{link.source}"] += columns * curvature["q_a"] / graph.dim
+        summed[f"q:{link.target}"] += rows * curvature["q_b"] / graph.dim
         for kind in ("mu", "gain", "eps"):
             key = f"{kind}:{link.name}"
             if key in m:
                 m[key] *= max(rows * columns * curvature[kind], np.finfo(np.float32).tiny)
-    for key, value in q_mass.items():
+        if link.medium is not None:
+            for key, curvature_of in strength_curvatures(kernels, system, link).items():
+                summed[key] = summed.get(key, 0.0) + rows * columns * curvature_of
+    for key, value in summed.items():
         m[key] *= value
     return m
 
@@ -134,19 +145,23 @@ def masses(graph: Graph, kernels, x: Groups) -> Groups:
 def _mean_squares(kernels, system: System, link: Link) -> dict[str, float]:
     """Mean squares of d phi / d(coordinate vector, mu, gain, eps) over a seeded sample of the pairs of a link."""
     name, q_a, q_b, mu, gain, eps, p = system.link_arguments(link)
+    meetings = copies_of(len(mu)) - 1 if link.interactive else 1  # terms of which a particle is part
     rng = random(0, "initial", 1)
     count = 4096
     i, j = rng.integers(q_a.shape[1], size=count), rng.integers(q_b.shape[1], size=count)
+    if link.to_itself:
+        i, j = i[i != j], j[i != j]
     a, b = q_a[:, i].astype(float), q_b[:, j].astype(float)
     f = reference.metric_value(name, a, b, eps, p)
     u_a, u_b, u_eps = reference.metric_gradient(name, a, b, eps, p)
-    mu2 = float((mu.astype(float) ** 2).mean()) * gain**2
+    mu2 = meetings * float((mu.astype(float) ** 2).mean()) * gain**2
+    on_mu = on_coefficients(f) if link.interactive else f
     phi = np.einsum("h,hi->i", mu.astype(float), f)
     d_eps = np.einsum("h,hi->i", mu.astype(float), u_eps) * gain
     return {
         "q_a": mu2 * float((u_a**2).sum(-1).mean()),
         "q_b": mu2 * float((u_b**2).sum(-1).mean()),
-        "mu": float((f**2).mean()) * gain**2,
+        "mu": float((on_mu**2).mean()) * gain**2,
         "gain": float((phi**2).mean()),
         "eps": float((d_eps**2).mean()),
     }

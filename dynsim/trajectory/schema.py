@@ -18,18 +18,15 @@ from typing import Any
 import h5py
 import numpy as np
 
+from dynsim import panels
 from dynsim.errors import FileFormatError, RunFolderError, unknown
 from dynsim.frame import Cast
 from dynsim.trajectory import flags
 
 SCHEMA = "dynsim-h5/1"
 GROUP = "particles/trajectory"
-# Names that viewers know; what the numbers mean is dimensionless, the units are for display only.
-VECTORS = {"position": "Angstrom", "velocity": "Angstrom ps-1", "force": "kJ mol-1 Angstrom-1"}
-PER_PARTICLE = ("lagrangian", "lambda", "signal", "emitted")
-PROPERTIES = (*VECTORS, *PER_PARTICLE)
-# Kinds of the groups of a cast; they are always recorded.
-GROUP_KINDS = ("mu", "gain", "eps", "bias")
+# What viewers of H5MD know, and see in the 3-D view; the numbers are dimensionless, the units for display only.
+VIEWED = {"position": "Angstrom", "velocity": "Angstrom ps-1", "force": "kJ mol-1 Angstrom-1"}
 KIND_BYTES, DETAIL_BYTES = 32, 1024
 # "latest" would leave datasets unreadable to HDF5 1.10; older formats crash or hang readers when damaged.
 LIBVER = ("v110", "v110")
@@ -90,7 +87,7 @@ def create(
 
     Parameters
     ----------
-    properties : of "position", "velocity", "force", "lagrangian", "lambda", "signal", "emitted".
+    properties : "position" and names of `cast.widths`.
     observables, step_observables : names of what is measured at each frame and at each step.
     parameters : texts to keep: "scenario" (TOML), "seed", "versions" (JSON), "threads", "commit", ...
     law : the damping law that `dyn_lagrangian` belongs to.
@@ -99,8 +96,8 @@ def create(
     Raises OptionError for an unknown property and RunFolderError where a file exists already.
     """
     for name in properties:
-        if name not in PROPERTIES:
-            raise unknown("property to record", name, PROPERTIES, where=str(path))
+        if name not in ("position", *cast.widths):
+            raise unknown("property to record", name, ("position", *cast.widths), where=str(path))
     try:
         file = h5py.File(path, "x", libver=LIBVER)
     except FileExistsError as error:
@@ -116,7 +113,8 @@ def create(
     for name in observables:
         _element(file, f"observables/{encode(name)}", (), "f8", frame_grid, filters)
     _dyn(file, step_observables, filters)
-    for name, value in {**(parameters or {}), "dtype": cast.dtype, "schema": SCHEMA}.items():
+    own = {"dtype": cast.dtype, "panels": panels.to_text(cast.panels), "schema": SCHEMA}
+    for name, value in {**(parameters or {}), **own}.items():
         file[f"parameters/{encode(name)}"] = _text(value)
     file.flush()
     return file
@@ -171,12 +169,10 @@ def columns(file: h5py.File) -> Columns:
     """The growing datasets of a trajectory. Raises FileFormatError naming what is missing."""
     group = need(file, GROUP)
     frames: dict[tuple[str, str], h5py.Dataset] = {}
-    for name in (*VECTORS, *PER_PARTICLE):
+    for name in VIEWED:
         if name in group:
             frames["view", name] = need(file, f"{GROUP}/{name}/value")
-        if f"dyn_{name}" in group:
-            frames["property", name] = need(file, f"{GROUP}/dyn_{name}/value")
-    for name, dataset in _groups(file):
+    for name, dataset in (*_properties(file), *_groups(file)):
         frames["property", name] = dataset
     for name, dataset in _values(file, "observables"):
         frames["scalar", name] = dataset
@@ -198,16 +194,20 @@ def read_cast(file: h5py.File) -> Cast:
         mass=need(file, f"{GROUP}/mass")[()],
         groups={name: dataset.shape[1:] for name, dataset in _groups(file)},
         dtype=need(file, "parameters/dtype")[()].decode(),
+        widths={name: dataset.shape[2:] for name, dataset in _properties(file) if name != "position"},
+        panels=panels.from_text(file["parameters/panels"][()].decode()) if "panels" in file["parameters"] else (),
     )
 
 
-def need(file: h5py.File, path: str) -> h5py.Group | h5py.Dataset:
-    """The object at `path`, or a FileFormatError that names it."""
+def need(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset:
+    """The object at `path` of a file or group, or a FileFormatError that names it."""
     try:
-        return file[path]
+        return group[path]
     except KeyError as error:
         raise FileFormatError(
-            f"/{path} is missing", where=file.filename, allowed=f"a trajectory of schema {SCHEMA}"
+            f"{group.name.rstrip('/')}/{path} is missing",
+            where=group.file.filename,
+            allowed=f"a trajectory of schema {SCHEMA}",
         ) from error
 
 
@@ -240,11 +240,31 @@ def _values(file: h5py.File, path: str) -> Iterator[tuple[str, h5py.Dataset]]:
         yield decode(name), need(file, f"{path}/{name}/value")
 
 
+def _properties(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
+    """What every particle has a number or a vector of, by name."""
+    for name, group in _moving(file):
+        if _is_element(group):
+            yield name, need(group, "value")
+
+
 def _groups(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
     """The groups of a cast by name, as "mu:LINK"."""
-    for kind in GROUP_KINDS:
-        for name, dataset in _values(file, f"{GROUP}/dyn_{kind}"):
-            yield f"{kind}:{name}", dataset
+    for kind, group in _moving(file):
+        if not _is_element(group):
+            for name in group:
+                yield f"{kind}:{decode(name)}", need(group, f"{name}/value")
+
+
+def _moving(file: h5py.File) -> Iterator[tuple[str, h5py.Group]]:
+    """All of ours that changes from frame to frame: one element, or the elements of one kind of group."""
+    for name, group in need(file, GROUP).items():
+        if name.startswith("dyn_") and isinstance(group, h5py.Group):
+            yield decode(name.removeprefix("dyn_")), group
+
+
+def _is_element(group: h5py.Group) -> bool:
+    """Whether it has steps of its own; the elements of a kind of group are one level further down."""
+    return isinstance(group.get("step"), h5py.Dataset)
 
 
 def _text(value: str) -> np.ndarray:
@@ -272,16 +292,13 @@ def _particles(file: h5py.File, cast: Cast, properties: tuple[str, ...], law: st
     box = group.create_group("box").attrs
     box["dimension"] = np.int32(3)
     box["boundary"] = np.array([b"none"] * 3)
-    grid = _element(group, "position", (cast.n, 3), "f4", None, filters, VECTORS["position"])
+    grid = _element(group, "position", (cast.n, 3), "f4", None, filters, VIEWED["position"])
     grid["time"].attrs["unit"] = "ps"
     for name in properties:
-        if name in VECTORS:
-            if name != "position":
-                _element(group, name, (cast.n, 3), "f4", grid, filters, VECTORS[name])
-            # never a d-dimensional element named `position`: VMD's library collects every one in the file
-            _element(group, f"dyn_{name}", (cast.n, cast.dim), cast.dtype, grid, filters)
-        elif name in PER_PARTICLE:
-            _element(group, f"dyn_{name}", (cast.n,), "f4", grid, filters)
+        if name in VIEWED and name != "position":
+            _element(group, name, (cast.n, 3), "f4", grid, filters, VIEWED[name])
+        # never a d-dimensional element named `position`: VMD's library collects every one in the file
+        _element(group, f"dyn_{encode(name)}", *cast.form(name), grid, filters)
     if "lagrangian" in properties:
         group["dyn_lagrangian"].attrs["law"] = _text(law)
     for key, shape in cast.groups.items():

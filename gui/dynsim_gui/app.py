@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dynsim import commands as c
-from dynsim.errors import DeviceError, unknown
+from dynsim.errors import DeviceError
 from dynsim_gui.__main__ import DEMO
-from dynsim_gui.models.colours import QUANTITIES
+from dynsim_gui.models.colours import refuse_unknown
 from dynsim_gui.models.viewer import Viewer
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ SCREENSHOT_STEP = 200
 
 def run(given: argparse.Namespace) -> int:
     """The window until it is closed, or until its picture is taken; the exit code."""
-    if given.colour_by is not None and given.colour_by not in QUANTITIES:
-        raise unknown("quantity", given.colour_by, tuple(QUANTITIES), where="--colour-by")
+    if given.colour_by is not None:
+        refuse_unknown(given.colour_by, "--colour-by")
     with _Scratch() as scratch:
         viewer = Viewer()
         if given.speed is not None:

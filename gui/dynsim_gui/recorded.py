@@ -8,13 +8,14 @@ from types import TracebackType
 
 import numpy as np
 
-from dynsim.errors import DynsimError, FileFormatError, OptionError, unknown
+from dynsim.errors import DynsimError, FileFormatError, OptionError
 from dynsim.feed import trajectory_of
 from dynsim.frame import Cast
 from dynsim.trajectory.reader import Trajectory
 from dynsim_gui.models.appearance import Appearance
 from dynsim_gui.models.caption import Caption, caption, changes_until
-from dynsim_gui.models.colours import QUANTITIES, Scene
+from dynsim_gui.models.colours import Scene, quantities, refuse_unknown
+from dynsim_gui.models.medium import interactive_of, medium_of
 from dynsim_gui.models.run import Run
 
 MODEL = "model.safetensors"
@@ -57,7 +58,9 @@ class Recorded:
 
     def scene(self, i: int) -> Scene:
         """Frame `i` as quantities look at it."""
-        return Scene(self.run.cast, self._trajectory.frame(i), self.run.classes, self.run.links, self._start)
+        run = self.run
+        options = medium_of(run.scenario), interactive_of(run.scenario)
+        return Scene(run.cast, self._trajectory.frame(i), run.classes, run.links, self._start, *options)
 
     def caption(self, scene: Scene) -> Caption:
         """What is said about one of the frames; settings changed on the way are as they were then."""
@@ -70,15 +73,17 @@ class Recorded:
         Raises OptionError where a person asked for what is unknown or not recorded; what nobody asked for gives way
         to the class, or the subsystem.
         """
-        if appearance.colour_by not in QUANTITIES:
-            raise unknown("quantity", appearance.colour_by, tuple(QUANTITIES), where="--colour-by")
-        missing = QUANTITIES[appearance.colour_by].missing(self._start)
+        known = quantities(self.run.cast)
+        if asked:
+            refuse_unknown(appearance.colour_by, "--colour-by", self.run.cast)
+        chosen = known.get(appearance.colour_by)
+        missing = chosen.missing(self._start) if chosen is not None else (appearance.colour_by,)
         if missing and asked:
             raise OptionError(
                 f"not recorded in {self.run.title}: {', '.join(missing)}",
                 where="--colour-by",
                 given=repr(appearance.colour_by),
-                allowed=", ".join(name for name, q in QUANTITIES.items() if not q.missing(self._start)),
+                allowed=", ".join(name for name, q in known.items() if not q.missing(self._start)),
                 hint=f"add {', '.join(missing)} to record.properties of the next run",
             )
         if missing:

@@ -10,12 +10,13 @@ from typing import Any
 
 from dynsim import commands as c
 from dynsim.engine import Engine
-from dynsim.errors import DynsimError, OptionError, unknown
+from dynsim.errors import DynsimError, OptionError
 from dynsim.feed import LiveFeed
 from dynsim.frame import Frame
 from dynsim_gui.models.appearance import Appearance
 from dynsim_gui.models.caption import caption
-from dynsim_gui.models.colours import QUANTITIES, Scene
+from dynsim_gui.models.colours import Scene, quantity, refuse_unknown
+from dynsim_gui.models.medium import interactive_of, medium_of
 from dynsim_gui.picture import SIZE, canvas_picture
 from dynsim_gui.recorded import Recorded
 from dynsim_gui.stamp import save_png
@@ -44,12 +45,13 @@ def canvas_main(
     Raises OptionError, ScenarioError, DeviceError, OSError and what the run raises.
     """
     appearance = Appearance()
-    if colour_by is not None:
-        if colour_by not in QUANTITIES:
-            raise unknown("quantity", colour_by, tuple(QUANTITIES), where="--colour-by")
-        appearance.colour_by = colour_by
     path = Path(source)
-    if path.is_dir() or path.suffix == ".h5":
+    recorded = path.is_dir() or path.suffix == ".h5"
+    if colour_by is not None:
+        if not recorded:
+            refuse_unknown(colour_by, "--colour-by")
+        appearance.colour_by = colour_by
+    if recorded:
         _recorded(path, Path(out), at, size or SIZE, appearance, asked=colour_by is not None)
     else:
         _simulated(str(source), Path(out), STEP if at is None else at, size or SIZE, appearance, settings)
@@ -67,12 +69,13 @@ def _simulated(scenario: str, out: Path, at: int, size, appearance: Appearance, 
     with tempfile.TemporaryDirectory(prefix="dynsim-") as folder:
         at_work = AtWork(c.New(scenario, settings, Path(folder) / "run"))
         try:
-            frame, start = at_work.frame_at(at, QUANTITIES[appearance.colour_by].needs)
+            frame, start = at_work.frame_at(at, quantity(appearance.colour_by, at_work.opened.cast).needs)
             bundles = at_work.ask(c.StrongestLinks(appearance.link_count))
             opened, report = at_work.opened, at_work.report
         finally:
             at_work.close()
-    scene = Scene(opened.cast, frame, opened.classes, opened.links, start)
+    options = medium_of(opened.scenario), interactive_of(opened.scenario)
+    scene = Scene(opened.cast, frame, opened.classes, opened.links, start, *options)
     name = Path(scenario).stem
     said = caption(name, opened.cast, opened.scenario, frame, scalars={**frame.scalars, **report.scalars})
     save_png(canvas_picture(scene, said, appearance, size, bundles=bundles), out, said.metadata)

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dynsim_gui.models.colours import QUANTITIES
-from dynsim_gui.models.curves import PANELS
-from dynsim_gui.models.inspector import NUMBERS, describe
+from dynsim_gui.models.colours import QUANTITIES, Quantity, quantities
+from dynsim_gui.models.inspector import describe, numbers_of
+from dynsim_gui.models.medium import medium_of, profile
 from dynsim_gui.models.parameters import scenario_values
 
 if TYPE_CHECKING:
     from dynsim_gui.window import Window
-
-
-# What the inspector offers curves of.
-TRACED = (QUANTITIES["displacement"], *NUMBERS)
 
 
 class Watching:
@@ -42,8 +38,7 @@ class Watching:
 
     def _panels_chosen(self) -> None:
         """The engine's frames must carry what histograms are drawn of."""
-        chosen = self._window.curves.chosen()
-        self._viewer.watched_too = frozenset(p.per_particle for p in PANELS if p.title in chosen and p.per_particle)
+        self._viewer.watched_too = self._window.curves.watched()
         self._viewer.watch()
 
     def _count(self) -> None:
@@ -53,6 +48,9 @@ class Watching:
         self._count()
         run = self._viewer.run
         if run is not None:
+            self._window.curves.offer(run.cast.panels, run.cast.widths)
+            self._window.look.offer(quantities(run.cast))
+            self._panels_chosen()
             values = scenario_values(run.scenario)
             self._window.parameters.remember(values)
             if not run.live:
@@ -98,7 +96,7 @@ class Watching:
         curves.refresh(viewer.history, viewer.recorded)
         if viewer.shown is not None:
             curves.cursor(viewer.shown.step)
-            curves.histogram(viewer.shown.properties.get("lambda"))
+            curves.histograms(viewer.shown.properties)
 
     # Particle ----------------------------------------------------------------------------------------------------
 
@@ -115,17 +113,34 @@ class Watching:
             return
         inspector.show_particle(describe(viewer.run.cast, viewer.shown, viewer.selected[-1]))
         inspector.cursor(viewer.shown.step)
+        self._draw_profile()
+
+    def _draw_profile(self) -> None:
+        """The signal between the two particles selected last, where a medium is in its way."""
+        viewer, inspector = self._viewer, self._window.inspector
+        assert viewer.run is not None
+        assert viewer.shown is not None
+        medium = medium_of(viewer.run.scenario)
+        inspector.profile.setVisible(medium is not None)
+        inspector.profile.show_profile(profile(viewer.run.cast, viewer.shown, medium, viewer.selected))
 
     def _trace(self, name: str) -> None:
         """A quantity of the selected particle over the recorded frames."""
         viewer, inspector = self._viewer, self._window.inspector
         if not viewer.selected or viewer.feed is None:
             return
-        offered = [(q.name, q.label) for q in TRACED if viewer.traceable(q)]
+        traced = {q.name: q for q in self._traceable()}
+        offered = [(q.name, q.label) for q in traced.values()]
         self._traced = name if name in dict(offered) else offered[0][0] if offered else ""
         inspector.show_quantities(offered, self._traced)
         if self._traced:
-            inspector.show_trace(*viewer.trace(QUANTITIES[self._traced], viewer.selected[-1]))
+            inspector.show_trace(*viewer.trace(traced[self._traced], viewer.selected[-1]))
+
+    def _traceable(self) -> list[Quantity]:
+        """What the inspector offers curves of."""
+        viewer = self._viewer
+        numbers = numbers_of(viewer.run.cast) if viewer.run is not None else ()
+        return [q for q in (QUANTITIES["displacement"], *numbers) if viewer.traceable(q)]
 
     # Parameters --------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from dynsim_gui import actions as table
 from dynsim_gui.classify import Classify
 from dynsim_gui.dialogs import Dialogs
 from dynsim_gui.embed import Embed
-from dynsim_gui.models.colours import QUANTITIES
+from dynsim_gui.models.colours import QUANTITIES, quantities
 from dynsim_gui.models.inquiry import Inquiry
 from dynsim_gui.models.viewer import Viewer, attempt
 from dynsim_gui.refresh import Refresh
@@ -252,9 +252,10 @@ class Window(QMainWindow):
 
     def next_colour(self, way: int) -> None:
         """The next quantity of the list."""
-        names = list(QUANTITIES)
-        a = self.viewer.appearance
-        a.colour_by = names[(names.index(a.colour_by) + way) % len(names)]
+        a, run = self.viewer.appearance, self.viewer.run
+        names = list(quantities(run.cast) if run is not None else QUANTITIES)
+        place = names.index(a.colour_by) if a.colour_by in names else 0
+        a.colour_by = names[(place + way) % len(names)]
 
     def toggle_pca(self) -> None:
         a = self.viewer.appearance

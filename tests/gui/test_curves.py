@@ -7,8 +7,8 @@ import pyqtgraph as pg
 import pytest
 from qtpy.QtCore import QPoint, QPointF, Qt
 
+from dynsim.observables import panels, widths
 from dynsim_gui.models.curves import (
-    PANELS,
     Smoothed,
     available,
     histogram,
@@ -22,6 +22,9 @@ from dynsim_gui.models.curves import (
 )
 from dynsim_gui.models.history import FrameTable, History
 from dynsim_gui.views.curves import CurvesView
+
+# As a run declares them that records these first.
+PANELS = panels(("loss", "accuracy", "entropy", "lapcurse", "energy", "workload"), classes=True)
 
 
 def rows(first, last, **columns):
@@ -101,30 +104,40 @@ def test_value_at_is_the_newest_not_after_the_step():
 
 
 def test_only_recorded_panels_are_available_and_the_others_say_why():
-    shown, reasons = available(("loss", "accuracy", "kinetic"), valueless=("accuracy",))
-    assert [p.title for p in shown] == ["Loss", "Energy"]
-    assert [c.name for c in shown[1].curves] == ["kinetic"]
+    shown, reasons = available(PANELS, ("loss", "accuracy", "kinetic"), ("accuracy",), ("velocity", "late"))
+    assert list(shown) == ["Loss", "Energy", "Speed", "late"]
+    assert [c.name for c in shown["Energy"][1]] == ["kinetic"]
     assert reasons["LapCurSE"] == "not recorded: add 'lapcurse' to record.observables"
     assert reasons["Λ"] == "not recorded: add 'lambda' to record.properties"
     assert "without a value" in reasons["Accuracy"]
-    assert {p.title for p in shown} | reasons.keys() == {p.title for p in PANELS}
+    assert shown.keys() | reasons.keys() == {p.title for p in PANELS} | {"late"}
 
 
 def test_entropies_of_all_resolutions_in_the_order_of_delta():
     names = [f"entropy_scaled_{d}" for d in ("4", "0.25", "1e-05", "10")]
-    (panel,), _ = available(names)
-    assert [c.label for c in panel.curves] == ["δ = 1e-05", "δ = 0.25", "δ = 4", "δ = 10"]
-    assert len({c.colour for c in panel.curves}) == 4
+    shown, _ = available(PANELS, names)
+    ((_, curves),) = shown.values()
+    assert [c.label for c in curves] == ["δ = 1e-05", "δ = 0.25", "δ = 4", "δ = 10"]
+    assert len({c.colour for c in curves}) == 4
 
 
-def test_every_recorded_scalar_of_training_has_a_panel():
+def test_every_recorded_scalar_of_training_has_a_panel_declared():
     from dynsim import Scenario, Simulation
 
-    frame_names, step_names = Simulation(Scenario.load("xor")).recorded_names()
-    panels, _ = available((*frame_names, *step_names))
-    shown = {c.name for p in panels for c in p.curves}
-    per_part = {n for n in frame_names if n.startswith("entropy_") and "raw" not in n and "scaled" not in n}
-    assert set(frame_names) | set(step_names) <= shown | per_part | {"path_length", "momentum", "speed_limit"}
+    simulation = Simulation(Scenario.load("xor"))
+    frame_names, step_names = simulation.recorded_names()
+    shown, _ = available(simulation.cast.panels, (*frame_names, *step_names))
+    declared = {p.title for p in simulation.cast.panels}
+    assert {c.name for title in declared & shown.keys() for c in shown[title][1]} == set(frame_names) | set(step_names)
+
+
+def test_a_scalar_of_which_nobody_has_heard_has_a_panel_of_its_own():
+    shown, _ = available((), ("loss", "new_number", "new_family_3"))
+    assert {title: [c.name for c in curves] for title, (_, curves) in shown.items()} == {
+        "loss": ["loss"],
+        "new number": ["new_number"],
+        "new family 3": ["new_family_3"],
+    }
 
 
 # Smoothing, bins, numbers -------------------------------------------------------------------------------------------
@@ -210,6 +223,7 @@ def test_logarithmic_ticks_lie_within(low, high):
 @pytest.fixture
 def view(qtbot):
     v = CurvesView()
+    v.offer(PANELS, widths(3))
     qtbot.addWidget(v)
     v.resize(420, 700)
     v.show()
@@ -267,7 +281,7 @@ def test_curves_are_the_history_and_headers_its_values(view, qtbot):
     assert "617" in view.panels["Workload"].legend.text()
     assert view.panels["Workload"].plot.line.value() == 617
     assert "add 'lapcurse' to record.observables" in view.note.text()
-    assert not view.panels["LapCurSE"].isVisible()
+    assert "LapCurSE" not in view.panels
 
 
 def test_all_plots_show_the_same_steps(view, qtbot):
@@ -319,13 +333,46 @@ def test_another_run_replaces_the_curves(view):
 
 def test_histogram_tells_what_its_bars_leave_out(view):
     view.choose(["Λ"])
-    view.histogram(np.array([0.0] * 25 + [1e-3, 1, 5] * 25))
+    view.histograms({"lambda": np.array([0.0] * 25 + [1e-3, 1, 5] * 25)})
     assert view.panels["Λ"].isVisible()
-    view.histogram(np.array([0.0] * 25 + [1e-3, 1, 5] * 25))
+    view.histograms({"lambda": np.array([0.0] * 25 + [1e-3, 1, 5] * 25)})
     assert "25.0% zero" in view.panels["Λ"].legend.text()
     assert drawn(view, "Λ")[0][1].sum() == 75
-    view.histogram(None)
+    view.histograms({})
     assert not view.panels["Λ"].isVisible()
+
+
+def test_a_histogram_of_vectors_is_that_of_their_lengths(view):
+    view.choose(["Speed"])
+    assert view.watched() == {"velocity"}
+    for _ in range(2):
+        view.histograms({"velocity": np.array([[3.0, 0, 4], [0, 5, 0], [0, 0, 7]])})
+    edges, counts = drawn(view, "Speed")[0]
+    assert (edges[0], edges[-1], counts.sum()) == (5, 7, 3)
+
+
+def test_plots_are_made_when_they_are_first_shown(view):
+    assert not view.panels
+    view.refresh(history(), FrameTable())
+    assert list(view.panels) == ["Loss", "Accuracy", "Workload"]
+    view.menu.actions_of["Speed"].trigger()
+    assert view.watched() == {"lambda", "velocity"}
+    view.menu.actions_of["Loss"].trigger()
+    assert not view.panels["Loss"].isVisible()
+
+
+def test_what_a_person_chose_outlives_a_run_that_lacks_it(view):
+    view.refresh(history(), FrameTable())
+    view.menu.actions_of["Loss"].trigger()
+    view.offer((), ())
+    view.refresh(h := History(), FrameTable())
+    h.extend(rows(1, 9, strange=lambda s: s))
+    view.refresh(h, FrameTable())
+    assert list(view.menu.actions_of) == ["strange"]
+    view.offer(PANELS, ())
+    view.refresh(history(), FrameTable())
+    assert "Loss" not in view.chosen()
+    assert not view.menu.actions_of["Loss"].isChecked()
 
 
 def test_csv_has_every_step_and_every_frame(view, tmp_path):

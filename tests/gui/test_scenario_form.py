@@ -27,7 +27,8 @@ def flat(raw, prefix=""):
 
 def test_the_groups_hold_every_key_of_a_scenario():
     assert [g.path for g in form_groups()] == [
-        "", "system", "system.initial", "field", "dynamics", "run", "run.stop", "recipe", "record",
+        "", "system", "system.medium", "system.initial", "field", "sequence", "dynamics", "dynamics.hyper", "run",
+        "run.stop", "recipe", "merge", "record",
     ]  # fmt: skip
     whole = Scenario.load("quickstart").model_dump()
     assert set(form_fields()) == {path for path, _ in flat(whole)}
@@ -37,7 +38,7 @@ def test_fields_say_what_the_library_says():
     fields = form_fields()
     dt, copies, law = fields["dynamics.dt"], fields["system.copies"], fields["dynamics.law"]
     assert (dt.kind, dt.default, dt.minimum, dt.exclusive, dt.bounds) == ("number", 1.0, 0, {"minimum"}, "more than 0")
-    assert (law.kind, law.options) == ("choice", ("friction", "lagrangian", "signal"))
+    assert (law.kind, law.options) == ("choice", ("friction", "lagrangian", "signal", "feedback"))
     assert (copies.kind, copies.default) == ("literal", "auto")
     assert {fields[k].optional for k in ("system.layers", "system.network")} == {True}  # one of them
     assert fields["field.dataset"].kind == "path"

@@ -30,7 +30,7 @@ from dynsim_gui import theme
 from dynsim_gui.actions import ACTIONS
 from dynsim_gui.models import palette
 from dynsim_gui.models.appearance import Appearance
-from dynsim_gui.models.colours import QUANTITIES
+from dynsim_gui.models.colours import quantities
 from dynsim_gui.models.viewer import Viewer
 from dynsim_gui.window import Window
 
@@ -492,12 +492,13 @@ def test_switches(running, name):
 
 
 def test_colours_go_round(running):
-    look, names = running.viewer.appearance, list(QUANTITIES)
+    offered = quantities(running.viewer.run.cast)
+    look, names = running.viewer.appearance, list(offered)
     seen = []
     for _ in names:
         running.press("C")
         seen.append(look.colour_by)
-        wanted = QUANTITIES[look.colour_by]
+        wanted = offered[look.colour_by]
         running.until(lambda: not wanted.missing(running.viewer.shown), f"frames with {look.colour_by}")  # noqa: B023
     assert sorted(seen) == sorted(names)
     running.press("Shift+C")

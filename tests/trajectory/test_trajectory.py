@@ -16,6 +16,7 @@ import pytest
 
 from dynsim.errors import DivergenceError, FileFormatError, OptionError, RunFolderError, ShapeError
 from dynsim.frame import Cast, Frame
+from dynsim.panels import Curve, Panel
 from dynsim.trajectory import (
     MissingTrajectoryError,
     Trajectory,
@@ -26,8 +27,14 @@ from dynsim.trajectory import (
     writer,
 )
 
+VECTORS = ("velocity", "force", "torque")
+NUMBERS = ("lagrangian", "lambda", "local/entropy")
+PANELS = (
+    Panel("Λ", "per unit of time", "lambda"),
+    Panel("Loss", "energy", "loss", (Curve("loss", "loss"), Curve("loss_*", "τ = *", "family")), log=True),
+)
 EVERYTHING = {
-    "properties": schema.PROPERTIES,
+    "properties": ("position", *VECTORS, *NUMBERS),
     "observables": ("loss", "entropy"),
     "step_observables": ("loss", "kinetic"),
     "parameters": {"scenario": "[run]\nseed = 7 # τ\n", "seed": "7"},
@@ -44,17 +51,19 @@ def make_cast(dtype="float32", n=24, dim=5):
         copy=np.zeros(n, "i4"),
         mass=rng.random(n, "f4"),
         projection=np.eye(3, dim, dtype="f4"),
-        groups={"mu:input->hidden": (4,), "mu:skip/0": (2,), "gain:skip/0": (1,), "bias:hidden": (n // 2,)},
+        groups={"mu:input->hidden": (4,), "mu:skip/0": (2,), "gain:skip/0": (1,), "weight:value": (n // 2,)},
         dtype=dtype,
+        widths=dict.fromkeys(VECTORS, (dim,)) | dict.fromkeys(NUMBERS, ()),
+        panels=PANELS,
     )
 
 
 def make_frame(cast, step):
     """A frame every ten steps, all of it a function of the step."""
     rng = np.random.default_rng(step)
-    vectors = {name: rng.normal(size=(cast.n, cast.dim)).astype(cast.dtype) for name in schema.VECTORS}
-    plain = {name: rng.random(cast.n, "f4") for name in schema.PER_PARTICLE}
-    groups = {name: rng.random(shape).astype(cast.dtype) for name, shape in cast.groups.items()}
+    vectors = {name: rng.normal(size=(cast.n, cast.dim)).astype(cast.dtype) for name in ("position", *VECTORS)}
+    plain = {name: rng.random(cast.n, "f4") for name in NUMBERS}
+    groups = {name: rng.random(shape).astype(cast.dtype) for name, shape in sorted(cast.groups.items())}
     past = np.arange(step - 9, step + 1) if step else np.array([], "i8")
     history = {"step": past, "time": past * 0.5, "loss": 1.0 / (past + 1), "kinetic": rng.random(len(past))}
     return Frame(
@@ -118,6 +127,7 @@ def test_what_was_written_is_read_bit_for_bit(path, dtype, compression):
             cast.groups,
             dtype,
         )
+        assert (read.cast.widths, read.cast.panels) == (cast.widths, cast.panels)
         with pytest.raises(IndexError):
             read.frame(30)
 

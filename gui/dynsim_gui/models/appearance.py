@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 from psygnal import SignalGroupDescriptor
 
-from dynsim_gui.models.colours import QUANTITIES
 from dynsim_gui.models.palette import MAPS
 
 
@@ -18,7 +17,7 @@ class Appearance:
 
     Attributes
     ----------
-    colour_by : a name of `dynsim_gui.models.colours.QUANTITIES`.
+    colour_by : a name of `dynsim_gui.models.colours.quantities`; the run that is open decides which there are.
     colour_map : of quantities without a sign.
     projection : "axes" (three of R^d), "pca" (principal components of the frame that it was chosen at) or "tsne" (of
         the frame that it was asked for at; never restored, for it takes the engine seconds).
@@ -81,7 +80,7 @@ def _axes(value: Any) -> bool:
 
 # What a saved choice must be to be taken.
 _LEGAL: dict[str, Callable[[Any], bool]] = {
-    "colour_by": lambda v: isinstance(v, str) and v in QUANTITIES,
+    "colour_by": lambda v: isinstance(v, str) and v.isidentifier(),
     "colour_map": lambda v: v in MAPS,
     "projection": lambda v: v in ("axes", "pca"),
     "axes": _axes,

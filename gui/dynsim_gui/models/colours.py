@@ -1,4 +1,7 @@
-"""What particles can be coloured by: one registry for the menu, the legend, the engine's frames and the tests."""
+"""What particles can be coloured by: one registry for the menu, the legend, the engine's frames and the tests.
+
+Beside what the window knows itself there is every per-particle observable that a run's frames can carry.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dynsim.errors import unknown
 from dynsim.frame import Cast, Frame
 from dynsim.kernels import reference
+from dynsim.panels import particles_of
+from dynsim.system.interaction import expanded
 
 NO_CLASS = -1  # grey
 
@@ -19,6 +25,7 @@ class Scene:
 
     links : (name, source, target, metric) of every link with particles.
     start : the first frame that was seen, for displacements.
+    medium : (law, width) of what signals cross, None for empty space. interactive : whether links are, Eq. (61).
     """
 
     cast: Cast
@@ -26,6 +33,8 @@ class Scene:
     classes: tuple = ()
     links: tuple[tuple[str, str, str, str], ...] = ()
     start: Frame | None = None
+    medium: tuple[str, float] | None = None
+    interactive: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,9 @@ def _classes(scene: Scene) -> np.ndarray:
         q = frame.properties["position"]
         gain = float(np.ravel(frame.properties.get(f"gain:{name}", [1.0]))[0])
         eps = float(np.ravel(frame.properties.get(f"eps:{name}", [1e-3]))[0])
-        phi = reference.path_integral(metric, block(cast, q, source), block(cast, q, target), mu, gain, eps, 2.0)
+        copies = block(cast, q, source), block(cast, q, target), mu
+        ends = expanded(*copies) if scene.interactive else copies
+        phi = reference.path_integral(metric, *ends, gain, eps, 2.0)
         of_source = cast.subsystem == cast.subsystems.index(source)
         result[of_source] = phi.argmax(axis=1)[cast.index[of_source]]
     return result
@@ -145,6 +156,40 @@ QUANTITIES = {
         ),
     )
 }
+
+
+def quantities(cast: Cast) -> dict[str, Quantity]:
+    """Name -> what particles of this cast can be coloured by."""
+    described = {p.source: p for p in particles_of(cast.panels, cast.widths)}
+    covered = {n for q in QUANTITIES.values() for n in q.needs}
+    others = {}
+    for name, width in cast.widths.items():
+        if name not in covered:
+            panel = described[name]
+            label = f"{panel.title} ({panel.unit})" if panel.unit else panel.title
+            kind = "signed" if panel.signed and not width else "continuous"
+            others[name] = Quantity(name, label, kind, (name,), _length(name) if width else _number(name))
+    return QUANTITIES | others
+
+
+def quantity(name: str, cast: Cast | None) -> Quantity:
+    """That of a name; one that nobody knows needs a property of this name, which then is said to be missing."""
+    known = quantities(cast) if cast is not None else QUANTITIES
+    return known.get(name) or Quantity(name, name, "continuous", (name,), _number(name))
+
+
+def refuse_unknown(name: str, where: str, cast: Cast | None = None) -> None:
+    """Raises OptionError for a quantity that neither the window nor the cast, or else this version's engine, knows."""
+    if name in QUANTITIES:
+        return
+    if cast is None:
+        from dynsim.observables import named  # which only a rare name is worth waiting for
+
+        known = (*QUANTITIES, *named("per_particle"))
+    else:
+        known = tuple(quantities(cast))
+    if name not in known:
+        raise unknown("quantity", name, known, where=where)
 
 
 def limits(values: np.ndarray, quantity: Quantity) -> tuple[float, float]:

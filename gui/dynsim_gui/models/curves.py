@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from dynsim.panels import Curve, Panel, drawn, particles_of
 from dynsim_gui.models.history import History
 from dynsim_gui.models.palette import ACCENT, DIM, ERROR, GOOD, TEXT, WARN, lookup
 
 SMOOTHING = 50
 MOST_BINS = 60
 MOST_BARS = 500
+FIRST_HISTOGRAM = "lambda"
 
 
 # Panels ------------------------------------------------------------------------------------------------------------
 
+COLOURS = {
+    "main": ACCENT,
+    "second": WARN,
+    "third": TEXT,
+    "good": GOOD,
+    "bad": ERROR,
+    "control": DIM,
+}
+FAMILY = "viridis"
+
 
 @dataclass(frozen=True)
-class Curve:
-    """One line: a scalar's name, or a pattern such as "entropy_raw_*" that stands for all names that match.
+class Line:
+    """A curve as it is drawn.
 
     smooth : shown as a moving average, with the raw values faint behind it.
     """
@@ -35,117 +46,51 @@ class Curve:
     smooth: bool = False
 
 
-@dataclass(frozen=True)
-class Panel:
-    """Curves that share an axis.
-
-    Attributes
-    ----------
-    title, unit : of the vertical axis. log : whether it starts logarithmic.
-    source : what must be recorded, as `record.observables` or `record.properties` name it.
-    per_particle : the property shown as a histogram; such a panel has no curves.
-    """
-
-    title: str
-    unit: str
-    source: str
-    curves: tuple[Curve, ...] = ()
-    log: bool = False
-    per_particle: str = ""
-
-    @property
-    def hint(self) -> str:
-        """Why there is nothing to show, and what would help."""
-        return f"not recorded: add '{self.source}' to record.{'properties' if self.per_particle else 'observables'}"
-
-
-PANELS = (
-    Panel("Loss", "energy of the batch", "loss", (Curve("loss", "loss", ACCENT, smooth=True),), log=True),
-    Panel(
-        "Accuracy",
-        "fraction right",
-        "accuracy",
-        (Curve("accuracy", "batch", ACCENT, smooth=True), Curve("validation_accuracy", "validation", WARN)),
-    ),
-    Panel(
-        "Structural entropy",
-        "ψ / log N, δ in standard deviations",
-        "entropy",
-        (Curve("entropy", "3-D view", TEXT), Curve("entropy_scaled_*", "δ = *", "viridis")),
-    ),
-    Panel(
-        "Structural entropy, raw",
-        "ψ / log N, δ in units of q",
-        "entropy",
-        (Curve("entropy_raw_*", "δ = *", "viridis"),),
-    ),
-    Panel(
-        "LapCurSE",
-        "against its null control",
-        "lapcurse",
-        (Curve("lapcurse", "LapCurSE", ACCENT), Curve("lapcurse_null", "null", DIM, dashed=True)),
-    ),
-    Panel(
-        "Energy",
-        "dimensionless",
-        "energy",
-        (
-            Curve("kinetic", "kinetic", ACCENT),
-            Curve("potential", "potential", WARN),
-            Curve("dissipated", "dissipated", ERROR),
-            Curve("total_energy", "total", TEXT, dashed=True),
-        ),
-    ),
-    Panel(
-        "Workload",
-        "path of all particles, units of q",
-        "workload",
-        (Curve("workload", "W", ACCENT), Curve("workload_bound", "bound", WARN, dashed=True)),
-    ),
-    Panel("At the limit", "fraction of particles", "workload", (Curve("limited", "at the limit", ACCENT),)),
-    Panel("Speed limit", "longest move in a step", "workload", (Curve("limit", "η exp(-Λτ)", WARN),), log=True),
-    Panel("Dead", "fraction of hidden sub-models", "dead", (Curve("dead", "dead", ERROR),)),
-    Panel("Stress", "mean |F| / mean |φ|", "stress", (Curve("stress", "stress", GOOD),), log=True),
-    Panel("Λ", "particles per bin", "lambda", per_particle="lambda"),
-)
-
-
 def available(
-    names: Iterable[str], valueless: Collection[str] = (), properties: Collection[str] = ()
-) -> tuple[tuple[Panel, ...], dict[str, str]]:
-    """The panels that have something to show, with exactly the curves there are, and title -> reason of the others.
+    panels: Sequence[Panel], names: Iterable[str], valueless: Collection[str] = (), properties: Collection[str] = ()
+) -> tuple[dict[str, tuple[Panel, tuple[Line, ...]]], dict[str, str]]:
+    """Title -> panel and lines of those that have something to show, and title -> reason of the others.
 
-    names : scalars recorded; valueless : those of them that are NaN all along; properties : per-particle ones.
+    panels : as the run declares them. names : scalars recorded; valueless : those of them that are NaN all along;
+    properties : per-particle observables that there are. Whatever no panel covers has one of its own.
     """
-    names = tuple(dict.fromkeys(names))
-    shown, reasons = [], {}
-    for panel in PANELS:
-        recorded = tuple(c for curve in panel.curves for c in expand(curve, names))
+    shown: dict[str, tuple[Panel, tuple[Line, ...]]] = {}
+    reasons: dict[str, str] = {}
+    for panel, recorded in drawn(panels, names):
         curves = tuple(c for c in recorded if c.name not in valueless)
-        if curves or panel.per_particle in properties:
-            shown.append(replace(panel, curves=curves))
+        if curves:
+            shown[panel.title] = panel, lines(curves)
+        elif recorded:
+            reasons[panel.title] = "recorded, but without a value so far"
         else:
-            reasons[panel.title] = "recorded, but without a value so far" if recorded else panel.hint
-    return tuple(shown), reasons
+            reasons[panel.title] = f"not recorded: add '{panel.source}' to record.observables"
+    for panel in particles_of(panels, properties):
+        if panel.source in properties:
+            shown[panel.title] = panel, ()
+        else:
+            reasons[panel.title] = f"not recorded: add '{panel.source}' to record.properties"
+    return shown, reasons
 
 
-def expand(curve: Curve, names: Iterable[str]) -> list[Curve]:
-    """The curves of `names` that a curve's name stands for; a family runs through its colour map by its number."""
-    if "*" not in curve.name:
-        return [curve] if curve.name in names else []
-    prefix = curve.name.removesuffix("*")
-    members = sorted((n for n in names if fnmatchcase(n, curve.name)), key=lambda n: float(n.removeprefix(prefix)))
+def shown_first(panels: Iterable[Panel]) -> set[str]:
+    """Titles of what a person sees who has chosen nothing: the first panel of each observable, and one histogram."""
+    first: dict[str, str] = {}
+    for panel in panels:
+        if not panel.per_particle or panel.source == FIRST_HISTOGRAM:
+            first.setdefault(panel.source, panel.title)
+    return set(first.values())
+
+
+def lines(curves: Sequence[Curve]) -> tuple[Line, ...]:
+    """Colours by role; a family runs through its colour map."""
+    family = [c.name for c in curves if c.role == "family"]
     # the darkest third of the map would not stand out from the ground
-    colours = lookup(curve.colour)[np.linspace(80, 245, len(members)).astype(int)]
-    return [
-        replace(
-            curve,
-            name=name,
-            label=curve.label.replace("*", name.removeprefix(prefix)),
-            colour="#{:02x}{:02x}{:02x}".format(*colour),
-        )
-        for name, colour in zip(members, colours)
-    ]
+    shades = lookup(FAMILY)[np.linspace(80, 245, len(family)).astype(int)]
+    of = {name: "#{:02x}{:02x}{:02x}".format(*shade) for name, shade in zip(family, shades)}
+    return tuple(
+        Line(c.name, c.label, of.get(c.name) or COLOURS.get(c.role, ACCENT), c.role == "control", c.smooth)
+        for c in curves
+    )
 
 
 # Smoothing ---------------------------------------------------------------------------------------------------------

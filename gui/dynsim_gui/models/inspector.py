@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dynsim.frame import Cast, Frame
-from dynsim_gui.models.colours import QUANTITIES, Quantity, Scene
+from dynsim_gui.models.colours import Quantity, Scene, quantities
 
 NEIGHBOURS = 8
-NUMBERS = tuple(QUANTITIES[n] for n in ("speed", "force", "lambda", "lagrangian", "signal", "emitted"))
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def _copies(cast: Cast, particle: int) -> int:
     return int(cast.copy[cast.subsystem == cast.subsystem[particle]].max()) + 1
 
 
-def describe(cast: Cast, frame: Frame, particle: int, quantities: Iterable[Quantity] = NUMBERS) -> Inspection:
+def describe(cast: Cast, frame: Frame, particle: int) -> Inspection:
     """Everything about a particle that a frame tells; raises IndexError for a particle that there is not."""
     if not 0 <= particle < cast.n:
         raise IndexError(f"particle {particle} of {cast.n}")
@@ -80,13 +79,18 @@ def describe(cast: Cast, frame: Frame, particle: int, quantities: Iterable[Quant
         who=name_of(cast, particle),
         subsystem=int(cast.subsystem[particle]),
         identity=_identity(cast, particle),
-        numbers=_numbers(Scene(cast, frame), particle, quantities),
+        numbers=_numbers(Scene(cast, frame), particle, numbers_of(cast)),
         q=np.array(points[particle], float),
         space=space,
         neighbours=tuple(
             Neighbour(k, name_of(cast, k), int(cast.subsystem[k]), d) for k, d in nearest(points, particle, NEIGHBOURS)
         ),
     )
+
+
+def numbers_of(cast: Cast) -> tuple[Quantity, ...]:
+    """What a frame itself may tell of one particle."""
+    return tuple(q for q in quantities(cast).values() if q.needs)
 
 
 def _identity(cast: Cast, particle: int) -> tuple[tuple[str, str], ...]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from dynsim.commands import LinkBundle, Prediction
 from dynsim.frame import Cast
 from dynsim.signals import signal_profile
+from dynsim_gui.models.medium import Way, on_the_way
 
 # Seconds from one end of a link to the other, and packets that are on it at a time.
 SECONDS, ON_THE_WAY = 1.6, 2
@@ -26,6 +29,8 @@ def packets(
     emitted: list[np.ndarray],
     clock: float,
     metric: str = "l2",
+    ways: Sequence[Way] = (),
+    view: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positions (m, 3) and brightness (m,) in [0, 1] of all packets at a time.
 
@@ -33,6 +38,7 @@ def packets(
     ----------
     positions : (n, 3) of the particles in the view. emitted : one array a bundle, see `emitted_by`.
     clock : seconds. Links start one after another, so that a wave runs from the input to the output.
+    ways : one a bundle where a medium bends or damps, none in empty space. view : from R^d to the view, for ways.
     """
     places, brightness = [], []
     for k, (bundle, strength) in enumerate(zip(bundles, emitted)):
@@ -41,9 +47,13 @@ def packets(
             way = (clock / SECONDS + phase / ON_THE_WAY - 0.5 * k) % 1.0
             # Their own place in the stream, so that packets do not march in rank and file.
             along = (way + 0.61803 * np.arange(len(start))) % 1.0
-            at = start + along[:, None].astype(np.float32) * (end - start)
-            # Section 4 of the paper: E_i - |v - q_i|_p / |q_j - q_i|_p
-            left = signal_profile(strength, start, end, at[:, None], metric=metric)[:, 0]
+            if ways and view is not None:
+                place, part = on_the_way(ways[k], along)
+                at, left = view(place), strength * part
+            else:
+                at = start + along[:, None].astype(np.float32) * (end - start)
+                # Section 4 of the paper: E_i - |v - q_i|_p / |q_j - q_i|_p
+                left = signal_profile(strength, start, end, at[:, None], metric=metric)[:, 0]
             places.append(at)
             brightness.append(np.clip(left, 0.0, 1.0))
     if not places:

@@ -95,8 +95,8 @@ PARAMETERS = (
         "dynamics.law",
         "Law",
         "Λ",
-        "Where Λ comes from: constant friction, the climbing of a particle (lagrangian), or its signals, Eq. (11)",
-        options=("friction", "lagrangian", "signal"),
+        "Where Λ comes from: constant friction, the climbing of a particle (lagrangian), its signals, or feedback",
+        options=("friction", "lagrangian", "signal", "feedback"),
     ),
     Parameter("dynamics.limit", "Speed limit", "", "Whether the Eq. (10) limit holds at all"),
     Parameter(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,8 @@ from dynsim.commands import Embed, Embedding, LinkBundle
 from dynsim.frame import Cast, Frame
 from dynsim.observables.projection import axes_projection, pca_projection
 from dynsim_gui.models.appearance import Appearance
-from dynsim_gui.models.colours import QUANTITIES, Quantity, Scene, limits
+from dynsim_gui.models.colours import QUANTITIES, Quantity, Scene, limits, quantity
+from dynsim_gui.models.medium import Way
 from dynsim_gui.models.palette import CATEGORIES, rgb
 
 TRAIL_LENGTH = 240
@@ -137,16 +139,16 @@ class Colours:
 
     def of(self, scene: Scene, appearance: Appearance) -> Colouring:
         """By the chosen quantity; by the subsystem, with the reason, where the frame does not carry it."""
-        quantity = QUANTITIES[appearance.colour_by]
-        missing = quantity.missing(scene.frame)
+        chosen = quantity(appearance.colour_by, scene.cast)
+        missing = chosen.missing(scene.frame)
         if missing:
-            why = f"{quantity.label} is not recorded: add {', '.join(missing)} to record.properties"
-            quantity = QUANTITIES["subsystem"]
-            return Colouring(quantity, quantity.of(scene), names=quantity.names(scene), missing=why)
-        values = quantity.of(scene)
-        if quantity.kind == "category":
-            return Colouring(quantity, values, names=quantity.names(scene))
-        return Colouring(quantity, values, self._range(values, quantity), self._map(quantity, appearance))
+            why = f"{chosen.label} is not recorded: add {', '.join(missing)} to record.properties"
+            chosen = QUANTITIES["subsystem"]
+            return Colouring(chosen, chosen.of(scene), names=chosen.names(scene), missing=why)
+        values = chosen.of(scene)
+        if chosen.kind == "category":
+            return Colouring(chosen, values, names=chosen.names(scene))
+        return Colouring(chosen, values, self._range(values, chosen), self._map(chosen, appearance))
 
     def _range(self, values: np.ndarray, quantity: Quantity) -> tuple[float, float]:
         """The limits, moved slowly: half of the colours changing at once is not what a person should see."""
@@ -167,12 +169,14 @@ def marker_shapes(cast: Cast, appearance: Appearance) -> np.ndarray:
     return cast.subsystem if appearance.shapes else np.zeros(cast.n, np.int32)
 
 
-def link_segments(bundles: tuple[LinkBundle, ...], positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def link_segments(
+    bundles: tuple[LinkBundle, ...], positions: np.ndarray, ways: Sequence[Way] = (), view: View3D | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Segments (k, 2, 3) and colours (k, 4): hue is the sign of the stress force on the weight (orange pulls it up,
     blue down), strength of the colour is |phi| against the strongest of the link. None from or to a particle that the
-    view does not show (NaN)."""
+    view does not show (NaN). In a medium links follow their ways, one `Way` a bundle, and are as many segments each."""
     segments, colours = [], []
-    for b in bundles:
+    for number, b in enumerate(bundles):
         keep = np.flatnonzero((b.source < len(positions)) & (b.target < len(positions)))
         keep = keep[np.isfinite(positions[b.source[keep], 0] + positions[b.target[keep], 0])]
         segments.append(np.stack([positions[b.source[keep]], positions[b.target[keep]]], axis=1))
@@ -181,6 +185,11 @@ def link_segments(bundles: tuple[LinkBundle, ...], positions: np.ndarray) -> tup
         rgba = np.empty((len(keep), 4), np.float32)
         rgba[:, :3] = np.where((b.stress[keep] > 0)[:, None], PULL, PUSH)
         rgba[:, 3] = 0.08 + 0.42 * strength**2
+        if ways and view is not None:
+            corners = view(ways[number].corners[:, keep].reshape(-1, ways[number].corners.shape[-1]))
+            corners = corners.reshape(-1, len(keep), 3)
+            segments[-1] = np.stack([corners[:-1], corners[1:]], axis=2).reshape(-1, 2, 3)
+            rgba = np.tile(rgba, (len(corners) - 1, 1))
         colours.append(rgba)
     if not segments:
         return np.zeros((0, 2, 3), np.float32), np.zeros((0, 4), np.float32)

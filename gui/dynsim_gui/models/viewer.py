@@ -19,8 +19,9 @@ from dynsim.errors import DynsimError, OptionError
 from dynsim.feed import Feed, FileFeed, LiveFeed, News, trajectory_of
 from dynsim.frame import Frame
 from dynsim_gui.models.appearance import Appearance
-from dynsim_gui.models.colours import QUANTITIES, Quantity, Scene
+from dynsim_gui.models.colours import QUANTITIES, Quantity, Scene, quantities, quantity
 from dynsim_gui.models.history import FrameTable, History
+from dynsim_gui.models.medium import interactive_of, medium_of
 from dynsim_gui.models.playback import Playback
 from dynsim_gui.models.run import BUSY, Run, Status, another_folder, last_checkpoint
 
@@ -120,6 +121,8 @@ class Viewer:
         if self.feed is not None:
             self.feed.close()
         self.feed, self.run = feed, run
+        if self.appearance.colour_by not in quantities(run.cast):
+            self.appearance.colour_by = Appearance.colour_by
         self.shown = self.start = self._newest = None
         self.history, self.recorded, self.logged = History(), FrameTable(), []
         self.selected, self._shown_index = (), -1
@@ -412,10 +415,11 @@ class Viewer:
         self._send(c.Watch(self._needed()))
 
     def _needed(self) -> tuple[str, ...]:
-        needed = set(QUANTITIES[self.appearance.colour_by].needs) | self.watched_too
+        cast = self.run.cast if self.run is not None else None
+        needed = set(quantity(self.appearance.colour_by, cast).needs) | self.watched_too
         if self.selected:
-            needed |= {"velocity", "force", "lagrangian", "lambda", "signal", "emitted"}
-        return tuple(sorted(needed))
+            needed |= {n for q in QUANTITIES.values() for n in q.needs}
+        return tuple(sorted(needed & cast.widths.keys() if cast is not None else needed))
 
     def ask(self, question: c.Question, answered: Callback) -> None:
         """Put a question about what is shown."""
@@ -454,7 +458,9 @@ class Viewer:
         """What quantities look at."""
         if self.shown is None or self.run is None:
             return None
-        return Scene(self.run.cast, self.shown, self.run.classes, self.run.links, self.start)
+        run = self.run
+        options = medium_of(run.scenario), interactive_of(run.scenario)
+        return Scene(run.cast, self.shown, run.classes, run.links, self.start, *options)
 
     def _send(self, command: Any) -> None:
         if self.engine is not None and (self.run is not None and self.run.live):

@@ -2,126 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 import numpy as np
 import pyqtgraph as pg
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
-from qtpy.QtGui import QAction, QColor, QPalette, QWheelEvent
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QGraphicsSceneResizeEvent,
-    QHBoxLayout,
-    QLabel,
-    QMenu,
-    QScrollArea,
-    QSizePolicy,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtGui import QColor, QPalette
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QScrollArea, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
-from dynsim_gui.models.curves import (
-    PANELS,
-    Curve,
-    Panel,
-    Smoothed,
-    available,
-    histogram,
-    log_ticks,
-    peaks,
-    short,
-    tick_labels,
-    tidy,
-    within,
-)
+from dynsim.panels import Panel
+from dynsim_gui.models.curves import Line, Smoothed, available, histogram, peaks, short, shown_first, within
 from dynsim_gui.models.history import FrameTable, History, table_of, write_csv
-from dynsim_gui.models.palette import ACCENT, BORDER, CANVAS, DIM, TEXT, rgb
+from dynsim_gui.models.palette import ACCENT, CANVAS, DIM, rgb
+from dynsim_gui.views.panel_menu import PanelMenu
+from dynsim_gui.views.plot import Plot
 
-AXIS_WIDTH, AXIS_HEIGHT = 50, 18
 PLOT_HEIGHT = 108
 FAINT = 0.35  # how much of their colour raw values keep behind their average
-SHOWN_FIRST = ("Loss", "Accuracy", "Structural entropy", "LapCurSE", "Energy", "Λ")
-
-
-class ShortAxis(pg.AxisItem):
-    """An axis with short numbers (12.5k, 2e-5); a horizontal one has its name in the corner below the vertical one."""
-
-    def __init__(self, orientation: str) -> None:
-        super().__init__(orientation, pen=BORDER, textPen=DIM)
-        self.enableAutoSIPrefix(False)
-        self.setStyle(tickLength=-4, maxTickLevel=0, tickTextOffset=4)
-        if orientation == "left":
-            self.setWidth(AXIS_WIDTH)
-        else:
-            self.setHeight(AXIS_HEIGHT)
-
-    def resizeEvent(self, event: QGraphicsSceneResizeEvent | None = None) -> None:
-        super().resizeEvent(event)
-        if self.orientation == "bottom" and self.label is not None:
-            self.label.setPos(-AXIS_WIDTH, -2)
-
-    def logTickValues(self, low: float, high: float, size: float, ticks: list) -> list[tuple[None, list[float]]]:
-        return [(None, log_ticks(low, high, most=max(2, int(size / 24 if self.orientation == "left" else size / 60))))]
-
-    def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
-        return [tidy(10.0**v) for v in values] if self.logMode else tick_labels(values, spacing)
-
-
-class Plot(pg.PlotWidget):
-    """Curves over steps. The wheel scrolls the list of plots; with Ctrl it zooms the steps, as dragging moves them.
-
-    `clicked` tells the x of a click, `spanned` the range of x that a person chose, `unspanned` a double click.
-    """
-
-    clicked = Signal(float)
-    spanned = Signal(float, float)
-    unspanned = Signal()
-
-    def __init__(self, bottom: str = "step") -> None:
-        super().__init__(background=CANVAS, axisItems={side: ShortAxis(side) for side in ("left", "bottom")})
-        item = self.getPlotItem()
-        item.hideButtons()
-        item.setMenuEnabled(False)
-        item.setLabel("bottom", bottom, color=DIM)
-        item.showGrid(x=True, y=True, alpha=0.15)
-        item.setMouseEnabled(x=True, y=False)
-        item.setAutoVisible(y=True)
-        item.getViewBox().disableAutoRange("x")
-        item.getViewBox().sigRangeChangedManually.connect(lambda _: self.spanned.emit(*item.viewRange()[0]))
-        self._span = None
-        self.line = pg.InfiniteLine(pen=pg.mkPen(TEXT, width=1), movable=False)
-        self.line.hide()
-        item.addItem(self.line, ignoreBounds=True)
-        self.scene().sigMouseClicked.connect(self._mouse_clicked)
-
-    def span(self, low: float, high: float) -> None:
-        """Show the steps from ... to."""
-        if (low, high) != self._span:
-            self._span = low, high
-            self.setXRange(low, high, padding=0)
-
-    def cursor(self, step: float | None) -> None:
-        """Put the line at a step; None hides it."""
-        self.line.setVisible(step is not None)
-        if step is not None:
-            self.line.setValue(step)
-
-    def _mouse_clicked(self, event) -> None:
-        if event.button() != Qt.MouseButton.LeftButton:
-            return
-        if event.double():
-            self.unspanned.emit()
-        else:
-            self.clicked.emit(self.getPlotItem().getViewBox().mapSceneToView(event.scenePos()).x())
-
-    def wheelEvent(self, event: QWheelEvent) -> None:
-        if event.modifiers() & Qt.KeyboardModifier.ControlModifier:
-            super().wheelEvent(event)
-        else:
-            event.ignore()
 
 
 def _faint(colour: str) -> tuple[int, ...]:
@@ -135,7 +34,7 @@ class PanelView(QWidget):
     def __init__(self, panel: Panel, bottom: str = "step") -> None:
         super().__init__()
         self.panel = panel
-        self.title = QLabel(f"<b>{panel.title}</b>&nbsp; <span style='color:{DIM}'>{escape(panel.unit)}</span>")
+        self.title = QLabel(f"<b>{escape(panel.title)}</b>&nbsp; <span style='color:{DIM}'>{escape(panel.unit)}</span>")
         self.legend = QLabel()
         self.legend.setWordWrap(True)
         self.log = QCheckBox("log")
@@ -143,7 +42,7 @@ class PanelView(QWidget):
         self.plot = Plot(bottom)
         self.plot.setFixedHeight(PLOT_HEIGHT)
         self._lay_out()
-        self._items: dict[str, tuple[Curve, pg.PlotDataItem, pg.PlotDataItem | None]] = {}
+        self._items: dict[str, tuple[Line, pg.PlotDataItem, pg.PlotDataItem | None]] = {}
         self._averages: dict[str, Smoothed] = {}
         self._drawn: tuple | None = None
         self.log.toggled.connect(lambda on: self.plot.setLogMode(x=None, y=on))
@@ -154,7 +53,9 @@ class PanelView(QWidget):
         column.setContentsMargins(6, 4, 6, 4)
         column.setSpacing(2)
         for label in (self.title, self.legend):  # a narrow dock cuts words, not the plot
-            label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+            policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+            policy.setHeightForWidth(label.wordWrap())  # or else what is wrapped would be cut off
+            label.setSizePolicy(policy)
         self.plot.setMinimumWidth(0)
         row.addWidget(self.title, 1)
         row.addWidget(self.log)
@@ -162,14 +63,16 @@ class PanelView(QWidget):
         column.addWidget(self.legend)
         column.addWidget(self.plot)
 
-    def show_curves(self, curves: Iterable[Curve]) -> None:
+    def show_curves(self, curves: Sequence[Line]) -> None:
         """Exactly these curves."""
+        if [curve for curve, _, _ in self._items.values()] == list(curves):
+            return
         self.plot.getPlotItem().clearPlots()
         self._items = {curve.name: self._made(curve) for curve in curves}
         self._averages = {name: Smoothed(name) for name, (_, _, raw) in self._items.items() if raw is not None}
         self._drawn = None
 
-    def _made(self, curve: Curve) -> tuple[Curve, pg.PlotDataItem, pg.PlotDataItem | None]:
+    def _made(self, curve: Line) -> tuple[Line, pg.PlotDataItem, pg.PlotDataItem | None]:
         raw = self.plot.plot(pen=pg.mkPen(_faint(curve.colour), width=1)) if curve.smooth else None
         style = Qt.PenStyle.DashLine if curve.dashed else Qt.PenStyle.SolidLine
         return curve, self.plot.plot(pen=pg.mkPen(curve.colour, width=1, style=style)), raw
@@ -198,7 +101,7 @@ class PanelView(QWidget):
             table = table_of(name, history, frames)
             row = int(np.searchsorted(table.steps, step, "right")) - 1
             value = self._values(name, table)[row] if row >= 0 else np.nan
-            label = f"{'╌╌' if curve.dashed else '━'} {curve.label}".replace(" ", "&nbsp;")
+            label = escape(f"{'╌╌' if curve.dashed else '━'} {curve.label}").replace(" ", "&nbsp;")
             parts.append(f"<span style='color:{curve.colour}'>{label}</span>&nbsp;{short(value)}")
         self.legend.setText(" &nbsp; ".join(parts))
 
@@ -213,8 +116,8 @@ class HistogramView(PanelView):
         self._bars = self.plot.plot(stepMode="center", fillLevel=0, pen=ACCENT, brush=QColor(ACCENT).darker(250))
 
     def show_values_of(self, values: np.ndarray) -> None:
-        """Bars, and in words what they leave out."""
-        h = histogram(values)
+        """Bars of (n,) numbers or of the lengths of (n, d) vectors, and in words what they leave out."""
+        h = histogram(np.linalg.norm(values, axis=1) if values.ndim == 2 else values)
         self.plot.setLogMode(x=h.log, y=None)
         self._bars.setData(h.edges, h.counts)
         edges = np.log10(h.edges) if h.log else h.edges
@@ -226,9 +129,13 @@ class HistogramView(PanelView):
 
 
 class CurvesView(QWidget):
-    """All panels, those chosen shown. Only what is on the screen is drawn.
+    """All panels, those chosen shown. A plot is made when it is first shown; only what is on the screen is drawn.
 
     `seek_requested` tells the step that was clicked, `panels_changed` that other panels were chosen.
+
+    Attributes
+    ----------
+    panels : title -> view of those that were shown so far.
     """
 
     seek_requested = Signal(int)
@@ -237,26 +144,30 @@ class CurvesView(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._history, self._frames = History(), FrameTable()
-        self._properties: dict[str, np.ndarray] = {}
+        self._offered: tuple[Panel, ...] = ()
+        self._widths: Collection[str] = ()
+        self._properties: Mapping[str, np.ndarray] = {}
         self._span: tuple[float, float] | None = None
         self._step: float | None = None
         self._listed: tuple | None = None
-        self._chosen = set(SHOWN_FIRST)
-        self.panels = {p.title: HistogramView(p) if p.per_particle else PanelView(p) for p in PANELS}
-        self._menu_actions: dict[str, QAction] = {}
+        # What a person has ticked and unticked; of the others the first panels are shown.
+        self._ticked: dict[str, bool] = {}
+        self._able: dict[str, Panel] = {}
+        self._titles: tuple[str, ...] = ()
+        self.panels: dict[str, PanelView] = {}
         # once the layout has settled, other plots may have come into sight
         self._settled = QTimer(self, singleShot=True, interval=0)
         self._settled.timeout.connect(self._draw)
         self._lay_out()
-        for title, view in self.panels.items():
-            self._connect(title, view)
         self._list_panels()
 
     def _lay_out(self) -> None:
         self.chooser, self.whole = QToolButton(), QToolButton()
+        self.menu = PanelMenu(self.chooser)
+        self.menu.toggled.connect(self._tick)
         self.chooser.setText("Panels ")
         self.chooser.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        self.chooser.setMenu(QMenu(self.chooser))
+        self.chooser.setMenu(self.menu)
         self.whole.setText("All steps")
         self.whole.setToolTip("Show the whole run, as a double click does. Ctrl and wheel zoom, dragging moves.")
         self.whole.clicked.connect(lambda: self.show_span(None))
@@ -276,13 +187,11 @@ class CurvesView(QWidget):
         self.note.setMargin(8)
         self.note.setForegroundRole(QPalette.ColorRole.PlaceholderText)
         inner, self.area = QWidget(), QScrollArea()
-        stack = QVBoxLayout(inner)
-        stack.setContentsMargins(0, 0, 0, 0)
-        stack.setSpacing(2)
-        for view in self.panels.values():
-            stack.addWidget(view)
-        stack.addWidget(self.note)
-        stack.addStretch(1)
+        self._stack = QVBoxLayout(inner)
+        self._stack.setContentsMargins(0, 0, 0, 0)
+        self._stack.setSpacing(2)
+        self._stack.addWidget(self.note)
+        self._stack.addStretch(1)
         self.area.setWidget(inner)
         self.area.setWidgetResizable(True)
         self.area.setFrameShape(QScrollArea.Shape.NoFrame)
@@ -291,16 +200,6 @@ class CurvesView(QWidget):
         inner.installEventFilter(self)
         return self.area
 
-    def _connect(self, title: str, view: PanelView) -> None:
-        action = self.chooser.menu().addAction(title)
-        action.setCheckable(True)
-        action.triggered.connect(lambda on: self.choose(self._chosen | {title} if on else self._chosen - {title}))
-        self._menu_actions[title] = action
-        if not view.panel.per_particle:
-            view.plot.clicked.connect(lambda x: self.seek_requested.emit(max(0, round(x))))
-            view.plot.spanned.connect(lambda low, high: self.show_span((low, high)))
-            view.plot.unspanned.connect(lambda: self.show_span(None))
-
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if event.type() in (QEvent.Type.Resize, QEvent.Type.LayoutRequest, QEvent.Type.Show):
             self._settled.start()
@@ -308,13 +207,32 @@ class CurvesView(QWidget):
 
     # Choosing --------------------------------------------------------------------------------------------------
 
+    def offer(self, panels: Sequence[Panel], properties: Collection[str]) -> None:
+        """What a run declares about its numbers, and the per-particle observables that its frames can carry."""
+        self._offered, self._widths, self._properties = tuple(panels), tuple(properties), {}
+        self._listed = None
+        self._list_panels()
+
     def chosen(self) -> list[str]:
         """Titles of the panels that are wanted, whether or not they have something to show."""
-        return [title for title in self.panels if title in self._chosen]
+        first = shown_first(self._offered) & self._able.keys()
+        return [title for title in self._titles if self._ticked.get(title, title in first)]
+
+    def watched(self) -> frozenset[str]:
+        """Per-particle observables that chosen histograms are drawn of."""
+        chosen = [self._able[title] for title in self.chosen() if title in self._able]
+        return frozenset(p.source for p in chosen if p.per_particle)
 
     def choose(self, titles: Iterable[str]) -> None:
-        """Exactly these panels; unknown titles are left out."""
-        self._chosen = set(titles) & self.panels.keys()
+        """Exactly these panels; of titles that are unknown so far, as soon as there are such."""
+        self._ticked = dict.fromkeys(self._titles, False) | dict.fromkeys(titles, True)
+        self._chosen_anew()
+
+    def _tick(self, title: str, on: bool) -> None:
+        self._ticked[title] = on
+        self._chosen_anew()
+
+    def _chosen_anew(self) -> None:
         self._listed = None
         self._list_panels()
         self.panels_changed.emit()
@@ -328,26 +246,48 @@ class CurvesView(QWidget):
         if state == self._listed:
             return
         self._listed = state
-        panels, reasons = available(names, valueless, self._properties)
-        able = {p.title: p for p in panels}
-        for title, view in self.panels.items():
-            action = self._menu_actions[title]
-            action.setEnabled(title in able)
-            action.setChecked(title in self._chosen)
-            action.setText(title if title in able else f"{title}: {reasons[title]}")
-            view.setVisible(title in able and title in self._chosen)
-            if title in able and not view.panel.per_particle:
-                view.show_curves(able[title].curves)
-        self._explain(bool(names or self._properties), reasons)
+        able, reasons = available(self._offered, names, valueless, self._widths)
+        self._able, self._titles = {title: panel for title, (panel, _) in able.items()}, (*able, *reasons)
+        chosen = self.chosen()
+        scalars = [title for title, panel in self._able.items() if not panel.per_particle]
+        self.menu.offer(scalars, [title for title in able if title not in scalars], reasons)
+        self.menu.tick(chosen)
+        ready = {t for t, p in self._able.items() if not p.per_particle or p.source in self._properties}
+        self._show_only({title: able[title] for title in chosen if title in ready})
+        self._explain(bool(names or self._properties), {t: r for t, r in reasons.items() if t in chosen})
 
-    def _explain(self, something: bool, reasons: Mapping[str, str]) -> None:
-        missing = [f"{title}: {reason}" for title, reason in reasons.items() if title in self._chosen]
+    def _show_only(self, panels: Mapping[str, tuple[Panel, tuple[Line, ...]]]) -> None:
+        """Exactly these, in this order."""
+        for view in self.panels.values():
+            view.hide()
+        for place, (title, (panel, curves)) in enumerate(panels.items()):
+            view = self._view(title, panel)
+            self._stack.insertWidget(place, view)
+            view.show()
+            if not panel.per_particle:
+                view.show_curves(curves)
+
+    def _view(self, title: str, panel: Panel) -> PanelView:
+        view = self.panels.get(title)
+        if view is not None and view.panel == panel:
+            return view
+        if view is not None:
+            view.deleteLater()
+        view = self.panels[title] = HistogramView(panel) if panel.per_particle else PanelView(panel)
+        if not panel.per_particle:
+            view.plot.clicked.connect(lambda x: self.seek_requested.emit(max(0, round(x))))
+            view.plot.spanned.connect(lambda low, high: self.show_span((low, high)))
+            view.plot.unspanned.connect(lambda: self.show_span(None))
+        return view
+
+    def _explain(self, something: bool, missing: Mapping[str, str]) -> None:
+        said = [f"{title}: {reason}" for title, reason in missing.items()]
         if not something:
-            missing = ["Nothing recorded yet: curves appear with the first step."]
-        elif not self._chosen:
-            missing = ["No panel is chosen."]
-        self.note.setText("\n".join(missing))
-        self.note.setVisible(bool(missing))
+            said = ["Nothing recorded yet: curves appear with the first step."]
+        elif not self.chosen():
+            said = ["No panel is chosen."]
+        self.note.setText("\n".join(said))
+        self.note.setVisible(bool(said))
 
     # Showing ---------------------------------------------------------------------------------------------------
 
@@ -364,14 +304,13 @@ class CurvesView(QWidget):
             self._step = step
             self._draw()
 
-    def histogram(self, values: np.ndarray | None, name: str = "lambda") -> None:
-        """(n,) values of a per-particle property of the frame shown; None where a frame has none."""
-        known = {} if values is None else {name: values}
-        self._properties = {k: v for k, v in self._properties.items() if k != name} | known
+    def histograms(self, properties: Mapping[str, np.ndarray]) -> None:
+        """Per-particle observable -> (n,) or (n, d) numbers, of the frame shown."""
+        self._properties = {name: properties[name] for name in self._widths if name in properties}
         self._list_panels()
         for view in self.panels.values():
-            if values is not None and view.panel.per_particle == name and not view.visibleRegion().isEmpty():
-                view.show_values_of(values)
+            if view.panel.per_particle and not view.isHidden() and not view.visibleRegion().isEmpty():
+                view.show_values_of(self._properties[view.panel.source])
 
     def show_span(self, span: tuple[float, float] | None) -> None:
         """The steps from ... to in every plot; None shows the whole run and follows it."""
@@ -389,7 +328,7 @@ class CurvesView(QWidget):
             if view.isHidden() or view.visibleRegion().isEmpty():
                 continue
             if view.panel.per_particle:
-                view.show_values_of(self._properties[view.panel.per_particle])
+                view.show_values_of(self._properties[view.panel.source])
                 continue
             view.refresh(self._history, self._frames, span)
             view.plot.cursor(self._step)

@@ -15,7 +15,8 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QScrollArea, QStacked
 from dynsim_gui.models.curves import peaks, short
 from dynsim_gui.models.inspector import Inspection, Neighbour
 from dynsim_gui.models.palette import ACCENT, BORDER, DIM, TEXT, WARN, category
-from dynsim_gui.views.curves import Plot
+from dynsim_gui.views.plot import Plot
+from dynsim_gui.views.profile import ProfileView
 
 ROW = 15
 COLUMNS = 2
@@ -89,6 +90,7 @@ class InspectorView(QWidget):
         self.plot.setFixedHeight(110)
         self.plot.setMouseEnabled(x=False, y=False)
         self.curve = self.plot.plot(pen=pg.mkPen(ACCENT, width=1))
+        self.profile = ProfileView()
         self.pages = QStackedWidget()
         self.pages.addWidget(self.hint)
         self.pages.addWidget(self._scrolled())
@@ -103,7 +105,7 @@ class InspectorView(QWidget):
         column.setSpacing(4)
         chosen.addWidget(_heading("its curve"))
         chosen.addWidget(self.quantity, 1)
-        for item in (self.title, self.numbers, self.where, self.bars):
+        for item in (self.title, self.numbers, self.where, self.bars, self.profile):
             column.addWidget(item)
         column.addLayout(chosen)
         for item in (self.plot, self.near, self.neighbours):

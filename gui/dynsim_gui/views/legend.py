@@ -26,7 +26,7 @@ class Legend(QWidget):
     def show_colouring(self, colouring: Colouring) -> None:
         """Show another one; the values themselves do not matter here."""
         self._colouring = colouring
-        self.setToolTip(colouring.missing)
+        self.setToolTip(colouring.missing or colouring.quantity.label)
         self.update()
 
     def show_links(self, on: bool) -> None:
@@ -46,7 +46,7 @@ class Legend(QWidget):
         right = self._paint_links(painter) if self._links and not c.missing else self.width()
         if c.categorical:
             end = self._patches(painter, c, right)
-            self._text(painter, end + 8, c.missing, WARN)
+            self._text(painter, end + 8, c.missing, WARN, right)
         else:
             self._bar(painter, c, right)
 
@@ -63,7 +63,7 @@ class Legend(QWidget):
         return self.width() - width
 
     def _bar(self, painter: QPainter, c: Colouring, right: int) -> None:
-        x = self._text(painter, 8, c.quantity.label, TEXT) + 12
+        x = self._text(painter, 8, c.quantity.label, TEXT, max(120, right - 200)) + 12
         if _short(c.clim[0]) == _short(c.clim[1]):
             self._text(painter, x, f"the same everywhere: {_short(c.clim[0])}", DIM)
             return
@@ -78,7 +78,7 @@ class Legend(QWidget):
         self._text(painter, x + width + 6, _short(c.clim[1]), DIM)
 
     def _patches(self, painter: QPainter, c: Colouring, right: int) -> int:
-        x = self._text(painter, 8, c.quantity.label, TEXT) + 12
+        x = self._text(painter, 8, c.quantity.label, TEXT, right) + 12
         for k, name in enumerate(c.names):
             if x + 40 > right:
                 return self._text(painter, x, "…", DIM)
@@ -86,8 +86,10 @@ class Legend(QWidget):
             x = self._text(painter, x + 14, name, DIM) + 10
         return x
 
-    def _text(self, painter: QPainter, x: int, text: str, colour: str) -> int:
-        """Draws, and returns where the next may begin."""
+    def _text(self, painter: QPainter, x: int, text: str, colour: str, right: int | None = None) -> int:
+        """Draws, what would reach beyond `right` cut with an ellipsis, and returns where the next may begin."""
+        if right is not None:
+            text = painter.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, max(0, right - x))
         width = painter.fontMetrics().horizontalAdvance(text)
         painter.setPen(QColor(colour))
         painter.drawText(QRect(x, 0, width + 2, self.height()), Qt.AlignmentFlag.AlignVCenter, text)

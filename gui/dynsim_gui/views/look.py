@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
@@ -17,7 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from dynsim_gui.models.appearance import Appearance
-from dynsim_gui.models.colours import QUANTITIES
+from dynsim_gui.models.colours import QUANTITIES, Quantity
 from dynsim_gui.models.palette import MAPS
 
 SWITCHES = ("links", "packets", "trails", "shapes", "spin")
@@ -37,8 +39,7 @@ class LookView(QWidget):
         self.colour, self.map, self.projection = QComboBox(), QComboBox(), QComboBox()
         self.axes = [QSpinBox() for _ in range(3)]
         self.size, self.count = QSlider(Qt.Orientation.Horizontal), QSlider(Qt.Orientation.Horizontal)
-        for q in QUANTITIES.values():
-            self.colour.addItem(q.label, q.name)
+        self._quantities: Mapping[str, Quantity] = {}
         self.map.addItems(MAPS)
         self.projection.addItem("axes of R^d", "axes")
         self.projection.addItem("principal axes", "pca")
@@ -50,7 +51,16 @@ class LookView(QWidget):
         self.count.setToolTip("Strongest pairs of every link that are drawn")
         self._lay_out(actions)
         self._connect()
+        self.offer(QUANTITIES)
         appearance.events.connect(lambda _: self.refresh())
+
+    def offer(self, quantities: Mapping[str, Quantity]) -> None:
+        """What particles can be coloured by."""
+        if quantities.keys() != self._quantities.keys():
+            self.colour.clear()
+            for q in quantities.values():
+                self.colour.addItem(q.label, q.name)
+        self._quantities = quantities
         self.refresh()
 
     def _lay_out(self, actions: dict[str, QAction]) -> None:
@@ -116,7 +126,8 @@ class LookView(QWidget):
             w.blockSignals(True)
         self.colour.setCurrentIndex(self.colour.findData(a.colour_by))
         self.map.setCurrentText(a.colour_map)
-        self.map.setEnabled(QUANTITIES[a.colour_by].kind == "continuous")
+        chosen = self._quantities.get(a.colour_by)
+        self.map.setEnabled(chosen is not None and chosen.kind == "continuous")
         self.projection.setCurrentIndex(self.projection.findData(a.projection))
         self.size.setValue(int(a.point_size))
         self.count.setValue(a.link_count)

@@ -8,7 +8,7 @@ import numpy as np
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from dynsim_gui.models.colours import QUANTITIES
+from dynsim_gui.models.colours import quantity
 from dynsim_gui.models.viewer import Viewer
 from dynsim_gui.views.legend import Legend
 from dynsim_gui.views.widgets import on_its_own
@@ -96,7 +96,7 @@ class ParticlesView(QWidget):
         content, viewer = self.viewer.scene(), self.viewer
         if content is None:
             return
-        wanted = QUANTITIES[viewer.appearance.colour_by]
+        wanted = quantity(viewer.appearance.colour_by, content.cast)
         # The engine's next frame carries what was asked for a moment ago.
         if not (viewer.live and viewer.playback.follow and wanted.missing(content.frame)):
             self.legend.show_links(self.viewer.appearance.links and bool(self.stage.bundles))

@@ -7,6 +7,7 @@ import numpy as np
 from dynsim.commands import LinkBundle, Prediction
 from dynsim_gui.models.appearance import Appearance
 from dynsim_gui.models.colours import Scene
+from dynsim_gui.models.medium import Way, Ways
 from dynsim_gui.models.packets import emitted_by, packets
 from dynsim_gui.models.palette import CATEGORIES
 from dynsim_gui.models.particles import (
@@ -44,7 +45,7 @@ class Stage:
     def restart(self, dim: int) -> None:
         """Another run in R^dim: nothing of the last one stays."""
         self.view = View3D(self.appearance, dim)
-        self._colours, self._trails = Colours(), Trails()
+        self._colours, self._trails, self._ways = Colours(), Trails(), Ways()
         self._content: Scene | None = None
         self.bundles: tuple[LinkBundle, ...] = ()
         self.prediction: Prediction | None = None
@@ -77,7 +78,14 @@ class Stage:
 
     def _draw_links(self) -> None:
         on = self.appearance.links and len(self.positions)
-        self.scene.links(*link_segments(self.bundles if on else (), self.positions))
+        self.scene.links(*link_segments(self.bundles if on else (), self.positions, self._ways_now(), self.view))
+
+    def _ways_now(self) -> tuple[Way, ...]:
+        """Where links run through a medium; an embedding has no places for what is between particles."""
+        content = self._content
+        if content is None or self.view.embedded:
+            return ()
+        return self._ways.of(self.bundles, content.cast, content.frame, content.medium)
 
     def _draw_trails(self, selected: tuple[int, ...]) -> None:
         assert self._content is not None
@@ -93,7 +101,8 @@ class Stage:
             return
         sources = {name: source for name, source, _, _ in content.links}
         strength = [emitted_by(b, content.cast, self.prediction, sources.get(b.link, "")) for b in self.bundles]
-        self.scene.packets(*packets(self.bundles, self.positions, strength, clock))
+        ways = self._ways_now()
+        self.scene.packets(*packets(self.bundles, self.positions, strength, clock, ways=ways, view=self.view))
 
     def mark(self, selected: tuple[int, ...]) -> None:
         """Rings around these particles."""
