@@ -70,9 +70,10 @@ def density_ascent(q: np.ndarray, moved: np.ndarray, width: float, rng: np.rando
         some = rng.choice(some, MOST, replace=False)
     if not len(some):
         return float("nan")
-    up = density_gradient(np.asarray(q, np.float64), np.asarray(q[some], np.float64), width)
-    lengths = np.linalg.norm(up, axis=1) * np.linalg.norm(moved[some], axis=1)
-    return float(np.mean((up * moved[some]).sum(axis=1) / np.maximum(lengths, np.finfo(float).tiny)))
+    q, way = np.asarray(q, np.float64), np.asarray(moved[some], np.float64)  # squares of short steps leave float32
+    up = density_gradient(q, q[some], width)
+    lengths = np.linalg.norm(up, axis=1) * np.linalg.norm(way, axis=1)
+    return float(np.mean((up * way).sum(axis=1) / np.where(lengths > 0, lengths, 1)))
 
 
 def random_directions(moved: np.ndarray, rng: np.random.Generator) -> np.ndarray:

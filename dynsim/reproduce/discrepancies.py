@@ -96,13 +96,14 @@ def _ends(courses: Mapping[str, Course], seeds: int) -> Table:
     (plain, decay, random) = (dict(zip(table.columns, row)) for row in table.rows)
     apart = abs(plain["test"].mean - decay["test"].mean)
     equal = "at equal accuracy" if apart <= KEPT_ACCURACY else "at another accuracy"
-    higher = random["D"].mean > plain["D"].mean
+    ratios = {k: random[k].mean / plain[k].mean for k in ("D", "D of shuffled weights", "norm of W")}
+    own = abs(random["D"].mean - random["D of shuffled weights"].mean) > random["D"].deviation
     table.verdict = [
         f"Weight decay leaves {decay['D'].mean / plain['D'].mean:.2f} of D {equal} ({apart:.2f} points apart), and "
         f"{decay['norm of W'].mean / plain['norm of W'].mean:.2f} of the norm of W.",
-        f"D is {'higher' if higher else 'lower'} with random labels than with true ones ({random['D']} against "
-        f"{plain['D']}), at a test accuracy of {random['test']} %: D {'does not measure' if higher else 'may measure'} "
-        "what generalises.",
+        f"With random labels, at a test accuracy of {random['test']} %, D is {ratios['D']:.2f} of that with true ones, "
+        f"D of shuffled weights {ratios['D of shuffled weights']:.2f}, the norm of W {ratios['norm of W']:.2f}: D says "
+        f"{'something that' if own else 'no more than'} a random order of the weights {'does not' if own else 'does'}.",
     ]
     return table
 
@@ -189,15 +190,15 @@ def s_table3(study: Study, seeds: int, quick: bool) -> list[Table]:
 
 
 def _tuned_verdict(changes: Mapping[str, list[Sample]]) -> list[str]:
-    fell = [t for t, c in changes.items() if c[2].mean < 0]
+    fell = [t for t, c in changes.items() if c[2].mean < -c[2].deviation]
     pairs = [(c[2].mean, c[4].mean) for c in changes.values()]
     rho = spearman(*zip(*pairs)) if len(pairs) > 2 else 0.0
     bottom = [t for t, c in changes.items() if c[0].mean < c[1].mean]
     return [
-        f"Fine-tuning lowers D: {'holds' if len(fell) == len(changes) else 'does not hold'} (it falls for "
-        f"{', '.join(fell) or 'none'} of {', '.join(changes)}).",
+        f"Fine-tuning lowers D: {'holds' if len(fell) == len(changes) else 'does not hold'} (by more "
+        f"than its deviation in {len(fell)} of {len(changes)} tasks: {', '.join(fell) or 'none'}).",
         f"D falls more at the bottom than at the top: for {', '.join(bottom) or 'none'}.",
-        f"Over the tasks the change of D has the rank of the change of the norm of W: rho {rho:.2f}.",
+        f"Over the tasks, rank correlation of the changes of D and of the norm of W: {rho:.2f}.",
     ]
 
 
