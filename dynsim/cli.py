@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -81,7 +84,7 @@ def run(
 
 @app.command()
 def resume(folder: Folder, settings: Settings = None, quiet: Quiet = False) -> None:
-    """Continue a run folder, or train it longer with --set run.epochs=N."""
+    """Continue a run folder, or make it longer: --set run.steps=N or run.epochs=N."""
     from dynsim import runs
     from dynsim.backend.report import final_table, program
     from dynsim.progress import Progress
@@ -89,7 +92,8 @@ def resume(folder: Folder, settings: Settings = None, quiet: Quiet = False) -> N
     with Progress(quiet) as progress:
         done, moved = runs.resume(folder, settings or [], progress)
     if not moved:
-        typer.echo(f"{folder} is finished. To train longer: {program()} resume {folder} --set run.epochs=N")
+        length = "epochs" if done.scenario.run.epochs else "steps"
+        typer.echo(f"{folder} is finished. For longer: {program()} resume {folder} --set run.{length}=N")
         return
     final_table(done)
 
@@ -100,9 +104,7 @@ def scenarios() -> None:
     from dynsim.scenario import shipped_scenarios
 
     listed = shipped_scenarios()
-    width = max(len(name) for name, _ in listed)
-    for name, about in listed:
-        typer.echo(f"{name:<{width}}  {about}")
+    _echo_pairs(dict(listed))
 
 
 @app.command()
@@ -117,9 +119,16 @@ def info(
     if as_json:
         typer.echo(json.dumps(lines, indent=2))
         return
-    width = max(len(k) for k in lines)
-    for key, value in lines.items():
-        typer.echo(f"{key:<{width}}  {value}")
+    _echo_pairs({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in lines.items()})
+
+
+def _echo_pairs(pairs: Mapping[str, object]) -> None:
+    """Two columns; on a terminal the second is folded to its width, elsewhere a pair stays on its line."""
+    width = max(map(len, pairs)) + 2
+    room = max(shutil.get_terminal_size().columns - width, 40) if sys.stdout.isatty() else sys.maxsize
+    for key, value in pairs.items():
+        lines = textwrap.wrap(str(value), room, break_long_words=False, break_on_hyphens=False) or [""]
+        typer.echo(f"{key:<{width}}" + ("\n" + " " * width).join(lines))
 
 
 @app.command()
@@ -136,7 +145,9 @@ def evaluate(folder: Folder, as_json: AsJson = False) -> None:
 
 @app.command()
 def reproduce(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="table1, table2, table3, table4 or fig5.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Such as table2, fig7 or s-table1; an unknown one lists all.")
+    ],
     seeds: Annotated[int, typer.Option(help="Runs of every experiment, each with its own seed.")] = 5,
     quick: Annotated[bool, typer.Option("--quick", help="Minutes instead of hours; only shows that it runs.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/reproduced. What is done is kept.")] = None,

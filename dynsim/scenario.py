@@ -131,6 +131,8 @@ class SystemSection(Section):
             fail("an interactive link of one copy carries nothing: mu_h - mu_h' is 0", ("copies",), 1, "2 or more")
         if self.medium.law == "length" and self.metric not in LENGTHS:
             fail("only a length can be an optical one", ("medium", "law"), self.metric, f"metric {', '.join(LENGTHS)}")
+        if self.delays is not None and not self.links:
+            fail("delays belong to links that are named", ("delays",), self.delays, hint="give system.links too")
         if self.delays is not None and len(self.delays) != len(self.links or []):
             fail("a delay for every link", ("delays",), self.delays, f"{len(self.links or [])} numbers")
         _check_graph(len(self.layers), self.links or [], self.delays)
@@ -418,10 +420,16 @@ class Scenario(Section):
         """What only a sequence can be asked, and what it cannot."""
         system, ticking = self.system, self.dynamics.integrator == "eq2"
         if self.field.kind != "sequence":
+            allowed = 'field.kind = "sequence"'
             if ticking:
-                fail("only a sequence has ticks", ("dynamics", "integrator"), "eq2", 'field.kind = "sequence"')
+                fail("only a sequence has ticks", ("dynamics", "integrator"), "eq2", allowed)
             if system.delays is not None:
-                fail("only signals of a sequence take time", ("system", "delays"), system.delays)
+                fail("only signals of a sequence take time", ("system", "delays"), system.delays, allowed)
+            for pair in (pair for pair in system.links or [] if pair[0] == pair[1]):
+                fail("only in a sequence a layer hears itself", ("system", "links"), pair, allowed)
+            for key, value in self.sequence:
+                if value != getattr(SequenceSection(), key):
+                    fail("there is no sequence here", ("sequence", key), value, allowed)
             return
         if not system.layers:
             fail("a sequence takes layers", ("system", "network"), "network")
@@ -438,8 +446,10 @@ class Scenario(Section):
             fail("a sequence is cut in time", ("field", "validation"), self.field.validation, "sequence.held_out")
         if self.run.stop.stress is not None:
             fail("a sequence has no stress that could settle", ("run", "stop", "stress"), self.run.stop.stress)
-        if system.interactive or system.medium.law != "none":
-            fail("the links of a sequence are plain", ("system", "interactive"), system.interactive)
+        if system.interactive:
+            fail("the links of a sequence are plain", ("system", "interactive"), True, "false")
+        if system.medium.law != "none":
+            fail("the links of a sequence are plain", ("system", "medium", "law"), system.medium.law, "none")
 
     @property
     def about(self) -> str:
@@ -548,7 +558,8 @@ def _check_graph(layers: int, links: list[tuple[int, int]], delays: list[int] | 
     """The links as the graph will see them: no cycle without delay, none twice."""
     subsystems = tuple(Subsystem(str(k), 1) for k in range(layers))
     try:
-        named = (Link(str(a), str(b), delay=k) for (a, b), k in zip(links, delays or [0] * len(links)))
+        delays = delays or [int(a == b) for a, b in links]
+        named = (Link(str(a), str(b), delay=k) for (a, b), k in zip(links, delays))
         Graph(subsystems, tuple(named), 1, 1)
     except ShapeError as error:
-        fail(error.what, ("links",), error.given)
+        fail(error.what, ("links",), error.given, hint="in a sequence a delay of 1 or more opens a cycle")

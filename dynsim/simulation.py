@@ -18,7 +18,7 @@ import numpy as np
 from dynsim import datasets
 from dynsim.build import build_graph, build_hyper, build_law, check_memory
 from dynsim.dynamics.divergence import check_finite
-from dynsim.dynamics.integrators import Motion
+from dynsim.dynamics.integrators import UNLIMITED, Motion
 from dynsim.dynamics.merging import Merging
 from dynsim.errors import DataError, unknown
 from dynsim.fields.data import LearningData
@@ -251,6 +251,7 @@ class Simulation(Interventions):
             resolutions=tuple(self.scenario.record.resolutions),
             projection=self.projection,
             seed=self.scenario.run.seed,
+            limited=None if dynamics.integrator in UNLIMITED else self.limit.enabled,
         )
 
     def _positions(self) -> np.ndarray:

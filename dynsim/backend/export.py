@@ -61,7 +61,7 @@ class Source:
         scenario = run.scenario
         if scenario.field.kind != "network":
             raise OptionError(
-                "a run towards a target matrix or a sequence has no classifier to export",
+                "a run towards a target matrix or a sequence has no classifier",
                 where=str(path),
                 allowed="a run with a dataset",
                 hint=f"dynsim info {path}",

@@ -65,7 +65,7 @@ def _row(summary: dict[str, Any]) -> list[str]:
         reached(summary["final"])[1],
         f"{summary['parameters']:,}",
         f"{summary['bytes']:,}",
-        f"{summary['macs']:,}",
+        f"{summary['macs']:,}" if summary["macs"] or not summary["parameters"] else "-",
         f"{summary['wall_s']:.1f} s",
     ]
 
@@ -103,10 +103,17 @@ def spelled(curves: Sequence[Curve], numbers: Mapping[str, float | None]) -> str
     """Labels and numbers of curves; of a long family its first and last."""
     family = [c for c in curves if c.role == "family"]
     middle = family[1:-1] if len(family) > 3 else []
-    said = [f"{c.label}: {numbers[c.name]:.4g}" for c in curves if c not in middle]
+    said = [f"{c.label}: {_number(numbers[c.name])}" for c in curves if c not in middle]
     if middle:
         said.insert(-1, "…")
     return ", ".join(said).replace("…, ", "… ").replace(", …", " …")
+
+
+def _number(value: float | None) -> str:
+    """Four digits, but whole numbers whole."""
+    if value is not None and 1e4 <= abs(value) < 1e9 and value == int(value):
+        return f"{int(value):,}"
+    return f"{value:.4g}"
 
 
 def _next_commands(path: str, evaluated: bool, scenario: Scenario) -> list[str]:
@@ -143,7 +150,7 @@ def _describe_run(folder: RunFolder) -> dict[str, Any]:
             "wall seconds": round(summary["wall_s"], 1),
         }
         lines |= {k.replace("_", " "): v for k, v in summary["final"].items() if v is not None}
-        lines |= {"parameters": summary["parameters"], "bytes": summary["bytes"], "macs": summary["macs"]}
+        lines |= {k: summary[k] for k in ("parameters", "bytes", "macs") if summary[k]}
     if (folder / TRAJECTORY).is_file():
         lines |= _describe_trajectory(folder / TRAJECTORY)
     if (folder / MODEL).is_file():
@@ -202,10 +209,30 @@ def _scenario_lines(s: Scenario) -> dict[str, Any]:
         "layers": " - ".join([*map(str, s.system.layers), *(k.name or k.op for k in s.system.network)]),
         "metric": f"{s.system.metric}, H {s.system.copies}, d {s.system.dim}",
         "field": s.field.dataset or {"target": "target matrix"}.get(s.field.kind, "nothing drives it"),
-        "dynamics": f"{s.dynamics.integrator}, law {s.dynamics.law}, dt {s.dynamics.dt}, eta {s.dynamics.eta}",
+        "dynamics": _dynamics_line(s),
+        **_rare_lines(s),
         "recipe": s.recipe.name,
         "seed": s.run.seed,
     }
+
+
+def _dynamics_line(s: Scenario) -> str:
+    d = s.dynamics
+    if d.integrator == "eq2":  # which knows neither a law nor a limit
+        return f"eq2, dt {d.dt}"
+    return f"{d.integrator}, law {d.law}, dt {d.dt}, eta {d.eta}"
+
+
+def _rare_lines(s: Scenario) -> dict[str, str]:
+    """What most scenarios do without."""
+    medium, hyper, merge = s.system.medium, s.dynamics.hyper, s.merge
+    said = {
+        "links": "interactive, Eq. (61)" if s.system.interactive else "",
+        "medium": f"{medium.law}, strength {medium.strength}, width {medium.width}" if medium.law != "none" else "",
+        "every particle learns": ", ".join(hyper.trained),
+        "merging": f"radius {merge.radius}, every {merge.every} steps" if merge.radius is not None else "",
+    }
+    return {k: v for k, v in said.items() if v}
 
 
 def evaluate_run(path: Path) -> dict[str, Any]:

@@ -81,8 +81,8 @@ def print_sequence(result: dict[str, Any]) -> None:
     for name, row in {"DyN": result, **result["rivals"]}.items():
         table.add_row(name, _number(row["r2_train"]), _number(row["r2_test"]), f"{row['parameters']:,}")
     console.print(table)
-    columns = ", ".join(map(_number, result["r2_by_column"]))
-    console.print(f"column by column: {columns}", highlight=False)
+    columns, part = ", ".join(map(_number, result["r2_by_column"])), "held out, " if result["held_out"] else ""
+    console.print(f"{part}column by column: {columns}", highlight=False)
     console.print(
         f"{result['parameters']:,} numbers for {result['values']:,} values; {result['macs']:,} MACs and "
         f"{result['inference_us_per_tick']:.0f} us a tick",

@@ -272,6 +272,7 @@ class Beside:
 
 
 INTEGRATORS: dict[str, Any] = {c.name: c for c in (KickDrift, Flow, Leapfrog, Eq10Literal, Adam)}
+UNLIMITED = ("adam", "eq2")  # that know no limit of Eq. (10)
 
 
 def integrator(name: str) -> Integrator:

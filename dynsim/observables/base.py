@@ -24,6 +24,7 @@ class Snapshot:
     """What observables see: the system after a step, the field's response that pushed it, kernels and settings.
 
     seed : of the run, from which its untrained coordinates come.
+    limited : whether the Eq. (10) limit is on; None for an integrator that knows none.
     """
 
     system: System
@@ -38,6 +39,7 @@ class Snapshot:
     resolutions: tuple[float, ...]
     projection: np.ndarray
     seed: int = 0
+    limited: bool | None = True
 
 
 class Observable:

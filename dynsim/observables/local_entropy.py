@@ -105,7 +105,7 @@ class LocalEntropy(Observable):
     """-log Pr(cell) (nats) in the 3-D view, in the cells of the scalar "entropy": their sides are the finest delta."""
 
     name, kind, every = "local_entropy", "per_particle", "frame"
-    panels = (Panel("Local entropy", "particles per bin", "local_entropy"),)
+    panels = (Panel("Local entropy", "−log Pr(cell)", "local_entropy"),)
 
     def compute(self, snapshot: Snapshot) -> dict[str, Any]:
         q = _stacked(snapshot, snapshot.system.x)
@@ -118,7 +118,7 @@ class LocalEntropyOfSpace(Observable):
     """The same in R^d, at the middle delta (in standard deviations); near log n everywhere in nine dimensions."""
 
     name, kind, every = "local_entropy_rd", "per_particle", "frame"
-    panels = (Panel("Local entropy in R^d", "particles per bin", "local_entropy_rd"),)
+    panels = (Panel("Local entropy in R^d", "−log Pr(cell)", "local_entropy_rd"),)
 
     def compute(self, snapshot: Snapshot) -> dict[str, Any]:
         q = _stacked(snapshot, snapshot.system.x)

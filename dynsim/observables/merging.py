@@ -40,7 +40,7 @@ class Cluster(Observable):
     """The number, in the cast, of the leader that a particle moves with; its own where it is alone."""
 
     name, kind, every = "cluster", "per_particle", "frame"
-    panels = (Panel("Cluster", "number of its leader", "cluster"),)
+    panels = (Panel("Cluster", "leader's number", "cluster"),)
 
     def compute(self, snapshot: Snapshot) -> dict[str, Any]:
         return by_subsystem(snapshot.system.graph, clusters_of(snapshot.system).leader)

@@ -25,7 +25,7 @@ def workload_bound(particles: int, eta: float, rate: float, steps: int) -> float
 class Workload(Observable):
     """I(t): path of this step over all coordinate particles (units of q); W(t): its sum since the start; the bound
     of what the Eq. (10) limit allows since the last learning event; the fraction at the limit, and the limit
-    of a step's move."""
+    of a step's move; the last three only where there is a limit."""
 
     name, kind, every = "workload", "scalar", "step"
     panels = (
@@ -47,11 +47,18 @@ class Workload(Observable):
     )
 
     def compute(self, snapshot: Snapshot) -> dict[str, float]:
-        system, totals = snapshot.system, snapshot.system.totals
-        return {
-            "path_length": totals.get("path", 0.0),
-            "workload": totals.get("workload", 0.0),
-            "workload_bound": workload_bound(system.graph.particles, snapshot.eta, snapshot.decay, system.age),
-            "limited": totals.get("limited", 0.0),
-            "limit": snapshot.eta * snapshot.envelope,
-        }
+        totals = snapshot.system.totals
+        found = {"path_length": totals.get("path", 0.0), "workload": totals.get("workload", 0.0)}
+        return found if snapshot.limited is None else found | _limits(snapshot)
+
+
+def _limits(snapshot: Snapshot) -> dict[str, float]:
+    """What the limit allows; no bound and none at it while it is off, which a person may say at any step."""
+    system, limit = snapshot.system, snapshot.eta * snapshot.envelope
+    if not snapshot.limited:
+        return {"workload_bound": math.nan, "limited": math.nan, "limit": limit}
+    return {
+        "workload_bound": workload_bound(system.graph.particles, snapshot.eta, snapshot.decay, system.age),
+        "limited": system.totals.get("limited", 0.0),
+        "limit": limit,
+    }

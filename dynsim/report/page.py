@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
 from dynsim.report.verdicts import Verdict
+
+OPENING = re.compile(r"However,|[A-Z][^.,:]{0,24}:")  # of a paragraph of a comment
 
 STYLE = """
 :root { color-scheme: light dark; --ground: #f4f6f9; --card: #ffffff; --ink: #1c2430; --dim: #667085;
@@ -62,7 +65,7 @@ class Page:
     def head(self, about: str, facts: Iterable[tuple[str, str]]) -> None:
         """What stands above everything."""
         rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts)
-        said = "".join(f"<p>{escape(line)}</p>" for line in about.splitlines() if line)
+        said = "".join(f"<p>{escape(p)}</p>" for p in paragraphs(about))
         self._head = f'<h1>{escape(self.title)}</h1>{said}<div class="card"><dl class="facts">{rows}</dl></div>'
 
     def section(self, title: str, *parts: str, lead: str = "") -> None:
@@ -95,6 +98,18 @@ def figure(title: str, unit: str, alt: str, light: bytes, dark: bytes, narrow: b
         f'<source media="(prefers-color-scheme: dark)" srcset="{sources[1]}">'
         f'<img src="{sources[0]}" alt="{escape(alt)}"></picture></figure>'
     )
+
+
+def paragraphs(about: str) -> list[str]:
+    """The head comment of a scenario: its first line, then what begins with "Watch:", "However," and the like."""
+    lines = [line.strip() for line in about.splitlines() if line.strip()]
+    found: list[str] = lines[:1]
+    for line in lines[1:]:
+        if len(found) == 1 or OPENING.match(line):
+            found.append(line)
+        else:
+            found[-1] += " " + line
+    return found
 
 
 def grid(parts: Sequence[str], pairs: bool = False) -> str:

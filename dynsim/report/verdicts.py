@@ -14,7 +14,6 @@ from dynsim.report.structure import Structures
 
 LEDGER = 1e-2  # of the largest energy: what a balanced ledger may be off
 NOTHING = 1e-9  # a LapCurSE of no more than rounding
-UNLIMITED = ("adam", "eq2")  # integrators that know no limit of Eq. (10)
 SETTLED = 0.1  # part of the steps at the end over which a fraction is averaged
 
 
@@ -145,18 +144,19 @@ def ledger_scale(record: Record) -> float:
 
 def _workload(record: Record) -> Iterator[Verdict]:
     work, bound = record.final("workload"), record.final("workload_bound")
-    if work is None or not bound:
+    if work is None:
         return
-    dynamics, number = record.scenario.dynamics, f"W = {work:.4g}, bound {bound:.4g}: {work / bound:.1%}"
-    if not dynamics.limit or dynamics.integrator in UNLIMITED:
-        note = "The bound is what the limit of Eq. 10 would allow, but nothing limits the particles here."
-        yield Verdict("The workload, which nothing bounds here", number, note)
+    if not bound or bound != bound or not record.scenario.dynamics.limit:
+        note = "W is the path of all particles (Eq. 59), which no speed limit of Eq. 10 holds back here."
+        yield Verdict("The workload, which nothing bounds here", f"W = {work:.4g}", note)
         return
+    number = f"W = {work:.4g}, bound {bound:.4g}: {work / bound:.1%}"
     opened = any(kind in ("learning", "kick", "extend") for _, kind, _ in record.events)
     later = opened or record.scenario.recipe.name != "direct"
     again = " The bound counts from the last opening of the limit on, the workload from the start." if later else ""
+    above = "The workload counts from before its bound" if later else "The workload exceeds its bound"
     yield Verdict(
-        "The workload stays below its bound" if work <= bound else "The workload exceeds its bound",
+        "The workload stays below its bound" if work <= bound else above,
         number,
         "W is the path of all particles (Eq. 59); the bound is what the speed limit of Eq. 10 allows." + again,
         None if later and work > bound else work <= bound,
@@ -165,6 +165,7 @@ def _workload(record: Record) -> Iterator[Verdict]:
 
 def _limited(record: Record) -> Iterator[Verdict]:
     values = record.series("limited")[1]
+    values = values[np.isfinite(values)]
     if not len(values):
         return
     late = float(values[-max(1, int(SETTLED * len(values))) :].mean())

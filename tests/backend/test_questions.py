@@ -127,7 +127,7 @@ def test_boundary_needs_a_plane(digits):
 
 @pytest.mark.parametrize("question", [Predict(np.zeros((1, 6))), Evaluate(), Boundary()])
 def test_a_target_matrix_classifies_nothing(matrix, question):
-    with pytest.raises(errors.DataError, match="no classes"):
+    with pytest.raises(errors.DataError, match="nothing is classified"):
         answer(matrix, question)
 
 

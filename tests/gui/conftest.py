@@ -22,7 +22,7 @@ os.environ.update(QT_API="pyqt6", QT_QPA_PLATFORM="xcb", LIBGL_ALWAYS_SOFTWARE="
 
 from debian import missing, must_be_there
 from qtpy.QtCore import QCoreApplication, QEvent
-from qtpy.QtWidgets import QApplication, QMenu
+from qtpy.QtWidgets import QApplication, QMenu, QWidget
 
 
 @pytest.fixture(scope="session")
@@ -128,12 +128,16 @@ def drawing_errors():
 
 
 def _widgets():
-    """Top-level widgets that nobody owns. Closed menus are left out: pyqtgraph keeps one per curve view."""
+    """Top-level widgets that nobody owns, without what pyqtgraph keeps of every plot: a menu and an emptied form."""
     if QApplication.instance() is None:
         return []
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
     widgets = [w for w in QApplication.topLevelWidgets() if w.parent() is None]
-    return [w for w in widgets if w.isVisible() or not isinstance(w, QMenu)]
+    return [w for w in widgets if w.isVisible() or not (isinstance(w, QMenu) or _emptied(w))]
+
+
+def _emptied(widget):
+    return type(widget) is QWidget and not widget.children()
 
 
 def _children():

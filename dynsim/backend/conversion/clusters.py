@@ -24,7 +24,8 @@ def column_gain(matrix: np.ndarray, columns: bool) -> np.ndarray:
     if not columns:
         return np.zeros((1, 0), dtype=np.float16)
     rms = np.sqrt(np.square(matrix.astype(np.float64)).mean(axis=0, keepdims=True))
-    return short(np.where(rms > 0, rms, 1.0))
+    gain = short(rms)  # which has no room for the smallest numbers
+    return np.where(gain > 0, gain, gain.dtype.type(1))
 
 
 def scale_of(gain: np.ndarray) -> np.ndarray:

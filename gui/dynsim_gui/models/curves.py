@@ -118,12 +118,13 @@ class Smoothed:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._values, self._epoch = np.empty(0), -1
+        self._values: np.ndarray = np.empty(0)
+        self._of: tuple[History, int] | None = None
 
     def update(self, history: History) -> np.ndarray:
-        """(len(history),) average of the column."""
-        if self._epoch != history.epoch:
-            self._values, self._epoch = np.empty(0), history.epoch
+        """(len(history),) average of the column, in whichever table it stands now."""
+        if self._of is None or self._of[0] is not history or self._of[1] != history.epoch:
+            self._values, self._of = np.empty(0), (history, history.epoch)
         # what lies 20 spans back has a weight below 1e-9 on this side
         done = len(self._values)
         since = max(0, done - 20 * SMOOTHING)

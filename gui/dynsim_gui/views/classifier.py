@@ -19,7 +19,7 @@ from dynsim_gui.views.signals import SignalsView
 
 TABS = ("draw", "confusion", "boundary", "gallery")
 NOTHING_OPEN = "Nothing is open. Open a scenario that learns from data to see what its network does."
-NO_CLASSES = "This scenario has no classes: its field is a target matrix."
+NO_CLASSES = "This scenario has no classes: nothing is classified."
 _NOT_IMAGES = "Click a point of the boundary or a sample of the gallery to see its signals."
 _IMAGES = "Draw something, or take a sample of the gallery, to see its signals."
 

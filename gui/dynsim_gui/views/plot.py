@@ -48,10 +48,10 @@ class Plot(pg.PlotWidget):
     unspanned = Signal()
 
     def __init__(self, bottom: str = "step") -> None:
-        super().__init__(background=CANVAS, axisItems={side: ShortAxis(side) for side in ("left", "bottom")})
+        axes = {side: ShortAxis(side) for side in ("left", "bottom")}
+        super().__init__(background=CANVAS, axisItems=axes, enableMenu=False)
         item = self.getPlotItem()
         item.hideButtons()
-        item.setMenuEnabled(False)
         item.setLabel("bottom", bottom, color=DIM)
         item.showGrid(x=True, y=True, alpha=0.15)
         item.setMouseEnabled(x=True, y=False)
