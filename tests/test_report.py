@@ -12,6 +12,7 @@ import pytest
 from dynsim import Scenario, cli, runs
 from dynsim.errors import DivergenceError, OptionError, RunFolderError
 from dynsim.report.curves import thinned
+from dynsim.report.page import paragraphs
 from dynsim.report.record import read
 from dynsim.report.structure import structures
 from dynsim.report.verdicts import verdicts
@@ -218,10 +219,18 @@ def test_thinned_lines_keep_their_peaks():
     assert (thin.max(), thin.min()) == (3, -2)
 
 
-def test_nothing_is_said_of_a_bound_where_nothing_limits(tmp_path):
-    free = run_of(tmp_path / "free", "xor", "run.steps=3", "dynamics.limit=false")
+@pytest.mark.parametrize("setting", ["dynamics.limit=false", "dynamics.integrator=adam"])
+def test_nothing_is_said_of_a_bound_where_nothing_limits(tmp_path, setting):
+    free = run_of(tmp_path / "free", "xor", "run.steps=3", setting)
     (said,) = (v for v in verdicts(read(free), None) if "orkload" in v.statement)
     assert (said.statement, said.holds) == ("The workload, which nothing bounds here", None)
+    assert free.summary["observables"].get("workload_bound") is None
+
+
+def test_a_comment_is_read_as_paragraphs():
+    about = "What it is.\nSource: a paper.\nExpected: 0.5, and 21 %\nat the end.\nHowever, not always."
+    expected = ["What it is.", "Source: a paper.", "Expected: 0.5, and 21 % at the end.", "However, not always."]
+    assert paragraphs(about) == expected
 
 
 @pytest.mark.parametrize(("rival", "holds"), [(0.9, False), (0.1, True)])

@@ -78,6 +78,8 @@ def test_problems_say_what_to_try(fragment):
         (["field.dataset="], "field.dataset"),
         (["field.validation=1.0"], "field.validation"),
         (["run.device=gpu"], "run.device"),
+        (["sequence.signals=3"], "sequence.signals"),
+        (["system.links=[[0,1],[1,1],[1,2]]"], "system.links"),
         (["record.observables=['entropie']"], "record.observables.0"),
         (["record.properties=['loss']"], "record.properties.0"),
     ],

@@ -7,6 +7,7 @@ import pytest
 
 from dynsim import Scenario, checkpoint, runs
 from dynsim.backend.report import evaluate_run, final_table, print_evaluation
+from dynsim.build import build_graph
 from dynsim.errors import DataError, ResourceError, RunFolderError, ScenarioError
 from dynsim.reproduce import sequences as study
 from dynsim.reproduce.study import Sample
@@ -112,6 +113,7 @@ def test_the_linear_rival_has_as_many_numbers():
         (["sequence.updates=random"], "sequence.updates"),
         (["sequence.held_out=1.0"], "sequence.held_out"),
         (["system.delays=[1]"], "system.delays"),
+        (["system.medium.law=length"], "system.medium.law"),
         (["system.links=[[0,1],[1,1]]", "system.delays=[0,0]"], "system.links"),
         (["system.layers=['auto','auto']"], "system.layers"),
         (["system.interactive=true"], "system.interactive"),
@@ -130,6 +132,11 @@ def test_bad_settings_name_their_key(settings, key):
     with pytest.raises(ScenarioError) as caught:
         Scenario.from_text(SMALL, settings)
     assert key in {p.where for p in caught.value.problems}
+
+
+def test_a_layer_that_hears_itself_does_so_a_tick_later():
+    named = Scenario.load("lorenz", ["system.links=[[0,1],[1,1]]"])
+    assert [k.delay for k in build_graph(named, [3, 24]).links] == [0, 1]
 
 
 @pytest.mark.parametrize(

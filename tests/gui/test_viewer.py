@@ -349,6 +349,8 @@ def test_limits_do_not_break():
         low, high = limits(values, force)
         assert low < high
     assert limits(np.array([0.2, 40.0]), QUANTITIES["speed"]) == (0.0, 1.0)
+    low, high = limits(np.array([20.0, 40.0]), QUANTITIES["speed"])
+    assert 20 <= low < high <= 40
 
 
 def test_the_range_of_colours_moves_slowly(scene):

@@ -17,6 +17,7 @@ from dynsim.panels import particles_of
 from dynsim.system.interaction import expanded
 
 NO_CLASS = -1  # grey
+BEYOND = 1.1  # times a limit: not only rounding
 
 
 @dataclass(frozen=True)
@@ -193,9 +194,12 @@ def refuse_unknown(name: str, where: str, cast: Cast | None = None) -> None:
 
 
 def limits(values: np.ndarray, quantity: Quantity) -> tuple[float, float]:
-    """Range of the colour map: 0 ... 1 where natural, symmetric about 0 where signed, else the 1-99 % quantiles."""
+    """Range of the colour map: 0 ... 1 where natural, symmetric about 0 where signed, else the 1-99 % quantiles.
+
+    A speed is no fraction of a limit that nothing obeys (Adam, Eq. 2): where all are above 1 it has quantiles too.
+    """
     finite = values[np.isfinite(values)]
-    if quantity.unit_range or not len(finite):
+    if not len(finite) or (quantity.unit_range and finite.min() < BEYOND):
         return 0.0, 1.0
     low, high = (float(v) for v in np.quantile(finite, [0.01, 0.99]))
     if quantity.kind == "signed":
