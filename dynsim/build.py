@@ -23,7 +23,8 @@ from dynsim.dynamics.hypergradient import Hypergradient
 from dynsim.dynamics.speed_limit import SpeedLimit
 from dynsim.errors import DataError, ResourceError, unknown
 from dynsim.fields.network import largest_value
-from dynsim.scenario import InitialSection, Scenario
+from dynsim.scenario import Scenario
+from dynsim.sections import InitialSection
 from dynsim.sequences import Task
 from dynsim.system.graph import Graph, Groups, Link, Subsystem
 from dynsim.system.initialise import default_copies, random

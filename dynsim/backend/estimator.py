@@ -21,7 +21,8 @@ from dynsim.backend.inference import Model
 from dynsim.errors import OptionError, ShapeError
 from dynsim.fields.data import Scaling
 from dynsim.runfolder import RunFolder
-from dynsim.scenario import IN_MEMORY, Scenario
+from dynsim.scenario import Scenario
+from dynsim.sections import IN_MEMORY
 from dynsim.simulation import Simulation
 from dynsim.system.initialise import masses
 

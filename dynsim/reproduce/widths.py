@@ -11,7 +11,8 @@ from dynsim import datasets
 from dynsim.backend.fitting import learning_data
 from dynsim.fields.data import LearningData
 from dynsim.reproduce.watched import row, weights_of
-from dynsim.scenario import IN_MEMORY, Scenario
+from dynsim.scenario import Scenario
+from dynsim.sections import IN_MEMORY
 from dynsim.simulation import Simulation
 from dynsim.system.initialise import random
 
