@@ -7,6 +7,7 @@ all that a new one takes.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -42,7 +43,7 @@ class Snapshot:
     limited: bool | None = True
 
 
-class Observable:
+class Observable(ABC):
     """compute(snapshot) -> {name: number} for a scalar, {subsystem: array (H, N) or (H, N, d)} for a per-particle one.
 
     Attributes
@@ -61,8 +62,8 @@ class Observable:
     vector: ClassVar[bool] = False
     needs_classes: ClassVar[bool] = False
 
-    def compute(self, snapshot: Snapshot) -> dict[str, Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def compute(self, snapshot: Snapshot) -> dict[str, Any]: ...
 
 
 OBSERVABLES: dict[str, Observable] = {}
