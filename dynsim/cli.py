@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from dynsim.cli_bench import bench
 from dynsim.cli_convert import convert
 from dynsim.cli_export import export
 from dynsim.cli_merge import merge
@@ -172,6 +173,7 @@ app.command()(convert)
 app.command()(export)
 app.command()(report)
 app.command()(merge)
+app.command()(bench)
 
 
 @app.command()

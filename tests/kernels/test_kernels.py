@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynsim import errors
-from dynsim.kernels import load, reference
+from dynsim.kernels import cpu, forces_cpu, load, path_integral_cpu, reference
 
 METRICS = reference.METRICS
 SMOOTH = tuple(m for m in METRICS if m != "l1")
@@ -215,13 +215,13 @@ def test_projections_of_every_device_are_equal():
 CACHE_SCRIPT = """
 import sys
 import numpy as np
-from dynsim.kernels import cpu, reference
+from dynsim.kernels import cpu, path_integral_cpu, reference
 rng = np.random.default_rng(0)
 q_a, q_b, mu, F = (rng.standard_normal(s) for s in ((2, 3, 2), (2, 34, 2), (2,), (3, 34)))
 for metric in sys.argv[1].split(","):
     w = cpu.path_integral(metric, q_a, q_b, mu, 1.0, 0.1, 2.0)
     np.testing.assert_allclose(w, reference.path_integral(metric, q_a, q_b, mu, 1.0, 0.1, 2.0), atol=1e-12)
-    stats = cpu._forward(metric, 2).stats
+    stats = path_integral_cpu._forward(metric, 2).stats
     print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))
 """
 
@@ -259,7 +259,7 @@ def test_reference_does_not_import_numba():
 
 def test_compile_for_leaves_nothing_to_compile():
     load.compile_for(cpu, "l2", 3, np.float32)
-    compiled = [cpu._forward("l2", 3), cpu._forces("l2", 3)]
+    compiled = [path_integral_cpu._forward("l2", 3), forces_cpu._forces("l2", 3)]
     before = [len(kernel.signatures) for kernel in compiled]
     everything(cpu, "l2", *particles(2, 5, 34, 3, np.float32))
     assert before == [1, 1] == [len(kernel.signatures) for kernel in compiled]
