@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynsim import errors
-from dynsim.kernels import cpu, forces_cpu, load, path_integral_cpu, reference
+from dynsim.kernels import forces_cpu, load, path_integral_cpu, reference
 
 METRICS = reference.METRICS
 SMOOTH = tuple(m for m in METRICS if m != "l1")
