@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .distances_cpu import centre_of
+
 
 def _columns(q):
     """(H, N, d) -> (N, H d)."""
@@ -37,21 +39,39 @@ def factors(metric, q_a, q_b, mu):
 
 
 def factored_forces(metric, q_a, q_b, mu, gain, emitted, feedback, matmul):
-    """As `path_integral_forces`, for F = emitted.T @ feedback; emitted (B, M), feedback (B, N).
+    """As `path_integral_forces`, for F = emitted.T @ feedback; emitted (B, M), feedback (B, N): F is never built.
 
     Returns (on q_a, on q_b, on mu, on gain, 0).
     """
-    a, b = _columns(q_a), _columns(q_b)
-    # F b and F^T a without F.
-    f_b = _copies(matmul(emitted.T, matmul(feedback, b)), q_a)
-    f_a = _copies(matmul(feedback.T, matmul(emitted, a)), q_b)
+    rows = matmul(emitted.T, feedback.sum(1, keepdims=True))[:, 0]
+    columns = matmul(feedback.T, emitted.sum(1, keepdims=True))[:, 0]
+    return _forces(
+        (metric, q_a, q_b, mu, gain),
+        lambda b: matmul(emitted.T, matmul(feedback, b)),
+        lambda a: matmul(feedback.T, matmul(emitted, a)),
+        rows,
+        columns,
+    )
+
+
+def dense_forces(metric, q_a, q_b, mu, gain, stress, matmul):
+    """The same for a stress force F (M, N) of any rank."""
+    link = metric, q_a, q_b, mu, gain
+    return _forces(link, lambda b: matmul(stress, b), lambda a: matmul(stress.T, a), stress.sum(1), stress.sum(0))
+
+
+def _forces(link, onto_rows, onto_columns, rows, columns):
+    """Eq. (6) from b -> F b, a -> F^T a and the sums of F over each row and each column."""
+    metric, q_a, q_b, mu, gain = link
+    if metric == "squared":  # seen from within the cloud, or the sums of F a and F b cancel
+        centre = centre_of(q_b)
+        q_a, q_b = q_a - centre, q_b - centre
+    f_b, f_a = _copies(onto_rows(_columns(q_b)), q_a), _copies(onto_columns(_columns(q_a)), q_b)
     pull = mu[:, None, None]
     cross = np.einsum("hik,hik->h", q_a, f_b)
     if metric == "dot":
         on_a, on_b, weighted = pull * f_b, pull * f_a, cross
     else:
-        rows = matmul(emitted.T, feedback.sum(1, keepdims=True))[:, 0]
-        columns = matmul(feedback.T, emitted.sum(1, keepdims=True))[:, 0]
         on_a = pull * (rows[None, :, None] * q_a - f_b)
         on_b = pull * (columns[None, :, None] * q_b - f_a)
         squares = np.einsum("i,hik,hik->h", rows, q_a, q_a) + np.einsum("j,hjk,hjk->h", columns, q_b, q_b)

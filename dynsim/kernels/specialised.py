@@ -2,24 +2,20 @@
 
 It is a closure over integers only, because Numba cannot cache a closure over compiled functions (numba issue 6264),
 under a name of its own, because equal names from different processes collide in the cache (numba issue 10486).
-Inside a task four rows meet a tile of columns, SIMD over the columns, all buffers private and contiguous: with array
-slices as targets LLVM would not vectorise, because they might overlap.
+Inside a task four rows meet the columns, SIMD over the columns (`lanes`).
 """
 
 from __future__ import annotations
 
-import inspect
 import zlib
 from pathlib import Path
 
 import numpy as np
 from numba import njit
 
-from . import scalar
+from . import lanes, scalar
 
 FAST = {"reassoc", "contract", "arcp", "afn", "nsz"}  # no nnan, no ninf: NaN and Inf must stay visible
-COLUMNS = 512  # of a tile; a row of a tile starts at r * COLUMNS
-IN_REGISTERS = 12  # coordinates summed at a time; more of them spill
 SCALAR_LANES = 32  # fewer columns than this do not fill the SIMD lanes
 
 compiled = njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
@@ -27,9 +23,9 @@ inlined = njit(inline="always")
 term = inlined(scalar.term)
 value = inlined(scalar.value)
 slope = inlined(scalar.slope)
-direction = inlined(scalar.direction)
 # Numba's cache sees changes of the kernel's own file only, so all that is inlined is part of its name.
-_BODIES = f"{zlib.crc32(inspect.getsource(scalar).encode() + Path(__file__).read_bytes()):08x}"
+_SOURCES = (Path(x).read_bytes() for x in (__file__, scalar.__file__, lanes.__file__))
+_BODIES = f"{zlib.crc32(b''.join(_SOURCES)):08x}"
 
 
 def named(function, metric, d):
@@ -50,27 +46,3 @@ def constants(metric, eps, p, dtype):
     # l2 with eps 0: f(0) = sqrt(tiny) rather than 0 makes u(0) = 0 / f, without a branch
     softening = max(eps**2, tiny) if metric in ("l2", "plummer") else eps**2
     return dtype.type(softening), dtype.type(p), dtype.type(1), 1 / tiny
-
-
-def chunks(d):
-    """(number, width) of the groups of coordinates that are summed in registers."""
-    number = -(-d // IN_REGISTERS)
-    return number, -(-d // number)
-
-
-@inlined
-def sums(metric, chunks, width, a, y, s, n, p):
-    """s[r, j] = sum_k term(a[k, r], y[k, j]) for four rows r and n columns j."""
-    for c in range(chunks):
-        for j in range(n):
-            if c == 0:
-                s0 = s1 = s2 = s3 = a[0] - a[0]
-            else:
-                s0, s1, s2, s3 = s[j], s[COLUMNS + j], s[2 * COLUMNS + j], s[3 * COLUMNS + j]
-            for k in range(c * width, (c + 1) * width):
-                b = y[k * COLUMNS + j]
-                s0 += term(metric, a[4 * k], b, p)
-                s1 += term(metric, a[4 * k + 1], b, p)
-                s2 += term(metric, a[4 * k + 2], b, p)
-                s3 += term(metric, a[4 * k + 3], b, p)
-            s[j], s[COLUMNS + j], s[2 * COLUMNS + j], s[3 * COLUMNS + j] = s0, s1, s2, s3
