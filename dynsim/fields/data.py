@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 from dynsim.datasets import Dataset
 from dynsim.errors import DataError, ShapeError
 from dynsim.system.initialise import random
+
+BLOCK = 128  # samples
 
 
 @dataclass(frozen=True)
@@ -24,14 +27,25 @@ class Scaling:
         if not centred:
             return cls(np.zeros(x.shape[1], x.dtype), 1.0)
         centre = x.mean(axis=0 if per_feature else None, dtype=np.float64, keepdims=not per_feature)
-        return cls(centre.astype(x.dtype).reshape(-1), float(x.std(dtype=np.float64)) or 1.0)
+        return cls(centre.astype(x.dtype).reshape(-1), _deviation(x) or 1.0)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        return (x - self.centre) / x.dtype.type(self.scale)
+        scaled = x - self.centre
+        scaled /= x.dtype.type(self.scale)
+        return scaled
 
     def undo(self, x: np.ndarray) -> np.ndarray:
         """Scaled inputs in the units that they came in."""
         return x * x.dtype.type(self.scale) + self.centre
+
+
+def _deviation(x: np.ndarray) -> float:
+    """x.std(dtype=np.float64) of x (n, features), without its copies of all x in float64."""
+    mean, total = x.mean(dtype=np.float64), 0.0
+    for i in range(0, len(x), BLOCK):
+        away = x[i : i + BLOCK] - mean
+        total += float(np.square(away, out=away).sum())
+    return math.sqrt(total / x.size)
 
 
 @dataclass(frozen=True)
@@ -71,9 +85,10 @@ class LearningData:
             raise DataError("nothing is left to train on", where="field.validation", given=validation)
         chosen, kept = order[:held], np.sort(order[held:])
         x_train = np.ascontiguousarray(data.X_train, dtype)
-        scaling = Scaling.of(x_train[kept], centre, per_feature)
+        x_kept = x_train[kept]
+        scaling = Scaling.of(x_kept, centre, per_feature)
         return cls(
-            train=Part(scaling(x_train[kept]), data.y_train[kept]),
+            train=Part(scaling(x_kept), data.y_train[kept]),
             validation=Part(scaling(x_train[chosen]), data.y_train[chosen]),
             test=Part(scaling(np.asarray(data.X_test, dtype)), data.y_test),
             scaling=scaling,
@@ -108,7 +123,8 @@ class Shifts:
         height, width, most = *self.shape, self.most
         images = self.scaling.undo(x).reshape(len(x), height, width, -1)
         padded = np.pad(images, ((0, 0), (most, most), (most, most), (0, 0)))
-        down, right = rng.integers(2 * most + 1, size=(2, len(x)))
-        rows, columns = down[:, None] + np.arange(height), right[:, None] + np.arange(width)
-        shifted = padded[np.arange(len(x))[:, None, None], rows[:, :, None], columns[:, None, :]]
+        starts = rng.integers(2 * most + 1, size=(2, len(x)))
+        shifted = np.empty_like(images)
+        for k, (down, right) in enumerate(starts.T):
+            shifted[k] = padded[k, down : down + height, right : right + width]
         return self.scaling(shifted.reshape(x.shape))

@@ -15,7 +15,7 @@ import numpy as np
 
 from dynsim.errors import ShapeError, unknown
 from dynsim.fields.losses import LOSSES, loss_and_feedback
-from dynsim.fields.operations import Place, run_back, run_through, statistics
+from dynsim.fields.operations import Place, narrow, rows_of, run_back, run_through, statistics
 from dynsim.forces import Response
 from dynsim.kernels import reference
 from dynsim.signals import Weights
@@ -69,6 +69,7 @@ class NetworkField:
         self.batch = min(batch, len(x))
         self.steps_per_epoch = max(1, len(x) // self.batch)
         self._epoch, self._order = -1, np.arange(len(x))
+        self._received, self._emitted = ends(network, graph)
 
     def batch_indices(self, step: int) -> np.ndarray:
         """Which samples step `step` sees: a seeded permutation an epoch, so that any step can be recomputed."""
@@ -89,16 +90,24 @@ class NetworkField:
         answer = values[self.network.output_name]
         loss, feedback = loss_and_feedback(self.loss, answer, y)
         pushed = run_back(self.network, places, kept, feedback)
-        received, emitted = signals(self.network, self.graph, values)
+        received, emitted = self._loudness(values)
         return Response(
             loss=loss,
             stress=pushed.stress,
             on_groups=pushed.groups,
             statistics=self._statistics(places, kept),
-            received={n: rms(r) for n, r in received.items()},
-            emitted={n: rms(e) for n, e in emitted.items()},
+            received=received,
+            emitted=emitted,
             accuracy=float((answer.argmax(1) == y).mean()) if y.ndim == 1 else None,
         )
+
+    def _loudness(self, values: Mapping[str, np.ndarray]) -> tuple[Groups, Groups]:
+        """What subsystems receive and emit, (N,) each: root mean square over the batch, and over pixels or tokens."""
+        heard = self._received, self._emitted
+        found = {value: rms(values[value], self.kernels) for value in {v for part in heard for v in part.values()}}
+        sizes = {n: s.size for n, s in self.graph.by_name.items()}
+        received, emitted = ({n: _repeated(found[v], sizes[n]) for n, v in part.items()} for part in heard)
+        return received, emitted
 
     def _statistics(self, places: Mapping[str, Place], kept: Mapping) -> Groups:
         new: Groups = {}
@@ -130,35 +139,48 @@ def signals(
     Of images and sequences it is the root mean square over pixels or tokens; a channel's is that of each of its
     sub-models. What a subsystem receives over several links is their sum.
     """
-    received: dict[str, np.ndarray] = {}
-    emitted: dict[str, np.ndarray] = {}
+    received, emitted = ends(network, graph)
+
+    def of(heard: Mapping[str, str]) -> dict[str, np.ndarray]:
+        return {n: _repeated(_of_channels(values[value]), graph.by_name[n].size) for n, value in heard.items()}
+
+    return of(received), of(emitted)
+
+
+def ends(network: Network, graph: Graph) -> tuple[dict[str, str], dict[str, str]]:
+    """Which value each subsystem receives, and which one it emits, in the order of signals."""
+    received: dict[str, str] = {}
+    emitted: dict[str, str] = {}
     by_name = {link.name: link for link in graph.links}
     for node in network.nodes:
         if not isinstance(node.layer, Dense | Conv):
             continue
         inputs = node.inputs if isinstance(node.layer, Dense) else node.inputs * len(node.links)
         for link, source in zip(node.links, inputs):
-            ends = by_name[link].source, by_name[link].target
-            emitted[ends[0]] = _of_sub_models(values[source], graph.by_name[ends[0]].size)
-            received[ends[1]] = _of_sub_models(values[node.name], graph.by_name[ends[1]].size)
-    for name in graph.order:
-        if name not in emitted:
-            emitted[name] = received[name]
-        if name not in received:
-            received[name] = emitted[name]
+            emitted[by_name[link].source] = source
+            received[by_name[link].target] = node.name
+    received, emitted = emitted | received, received | emitted  # what has no link on one side hears or says the same
     return {n: received[n] for n in graph.order}, {n: emitted[n] for n in graph.order}
 
 
-def _of_sub_models(value: np.ndarray, size: int) -> np.ndarray:
-    if value.ndim > 2:
-        flat = value.reshape(len(value), -1, value.shape[-1])
-        value = np.sqrt(np.einsum("bpn,bpn->bn", flat, flat) / value.dtype.type(flat.shape[1]))
-    return np.tile(value, (1, size // value.shape[1])) if value.shape[1] < size else value
+def _of_channels(value: np.ndarray) -> np.ndarray:
+    """(B, ..., N) -> (B, N), the root mean square over what is between."""
+    if value.ndim == 2:
+        return value
+    flat = value.reshape(len(value), -1, value.shape[-1])
+    return np.sqrt(np.einsum("bpn,bpn->bn", flat, flat) / value.dtype.type(flat.shape[1]))
 
 
-def rms(signal: np.ndarray) -> np.ndarray:
-    """(B, N) -> (N,)."""
-    return np.sqrt(np.einsum("bi,bi->i", signal, signal) / len(signal))
+def _repeated(signal: np.ndarray, size: int) -> np.ndarray:
+    """(..., N) -> (..., size): a channel's signal is that of each of its sub-models."""
+    return np.tile(signal, size // signal.shape[-1]) if signal.shape[-1] < size else signal
+
+
+def rms(value: np.ndarray, kernels: Any) -> np.ndarray:
+    """(B, ..., N) -> (N,)."""
+    rows = rows_of(value)
+    total = narrow(kernels.squares(rows, np.zeros_like(rows[0])), value)
+    return np.sqrt(total / value.dtype.type(value.size // value.shape[-1]))
 
 
 def forward(

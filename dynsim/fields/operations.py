@@ -18,7 +18,7 @@ from dynsim.forces import Stress
 from dynsim.kernels import reference
 from dynsim.signals import Weights, activation
 from dynsim.system.graph import Groups
-from dynsim.system.layers import Conv, Layers, Network, Node
+from dynsim.system.layers import Layers, Network, Node
 from dynsim.system.layout import kernel_of, phi_of
 
 
@@ -74,9 +74,9 @@ def dense(place: Place, *inputs: np.ndarray):
     """Eq. (4): R = sum over links of E W, + b, over the last axis."""
     flat = [x.reshape(-1, x.shape[-1]) for x in inputs]
     # Eq. (4), line 1
-    r: Any = sum(place.weights[k].receive(e) for k, e in zip(place.node.links, flat))
-    if place.has("bias"):
-        r = r + place.group("bias")
+    r, *others = (place.weights[k].receive(e) for k, e in zip(place.node.links, flat))
+    for other in (*others, *([place.group("bias")] if place.has("bias") else [])):
+        r += other
     return r.reshape(*inputs[0].shape[:-1], -1), [x.shape for x in inputs], flat
 
 
@@ -93,36 +93,23 @@ def dense_back(place: Place, feedback: np.ndarray, kept: Any, pushed: Pushed):
 
 
 def conv(place: Place, x: np.ndarray):
-    """A convolution as one product of the image's patches with the kernel (im2col)."""
+    """A convolution with the kernel that the links' path integrals make."""
     layer: Any = place.node.layer
-    columns = place.kernels.patches(x, layer.kernel, layer.stride, layer.padding)
-    kernel = _kernel(place, layer)
-    r = place.kernels.matmul(columns, kernel)
-    r = r.reshape(len(x), *place.node.shape)
+    kernel = kernel_of(layer, [place.weights[k].matrix() for k in place.node.links])
+    r = place.kernels.convolve(x, kernel, layer.stride, layer.padding)
     if place.has("bias"):
-        r = (rows_of(r) + wide(place.group("bias"), r)).reshape(r.shape)
-    return r, columns, kernel, x.shape
-
-
-def _kernel(place: Place, layer: Conv) -> np.ndarray:
-    """(k k N_in, N_out)."""
-    w = kernel_of(layer, [place.weights[k].matrix() for k in place.node.links])
-    return np.ascontiguousarray(w).reshape(-1, w.shape[-1])
+        np.add(rows_of(r), wide(place.group("bias"), r), out=rows_of(r))
+    return r, x, kernel
 
 
 def conv_back(place: Place, feedback: np.ndarray, kept: Any, pushed: Pushed):
     layer: Any = place.node.layer
-    columns, kernel, shape = kept
-    d = feedback.reshape(-1, feedback.shape[-1])
     if place.has("bias"):
         pushed.groups[f"bias:{place.node.key}"] = narrow(place.kernels.sums(rows_of(feedback)), feedback)[:, None]
-    on_kernel = place.kernels.matmul(columns.T, d).reshape(layer.kernel, layer.kernel, shape[-1], -1)
+    on_x, on_kernel = place.kernels.convolve_back(feedback, *kept, layer.stride, layer.padding, place.wanted)
     for link, force in zip(place.node.links, phi_of(layer, on_kernel)):
         pushed.stress[link] = Stress(matrix=force)
-    if not place.wanted:
-        return (None,)
-    columns = place.kernels.matmul(d, kernel.T)
-    return (place.kernels.patches_back(columns, shape, layer.kernel, layer.stride, layer.padding),)
+    return (on_x,)
 
 
 def mix(place: Place, x: np.ndarray):
@@ -157,14 +144,12 @@ def _unheads(x: np.ndarray) -> np.ndarray:
 def pooling(place: Place, x: np.ndarray):
     """Largest or mean value of each window."""
     layer: Any = place.node.layer
-    y = place.kernels.pool(x, layer.size, layer.op == "maxpool")
-    return y, x, y
+    y, cell = place.kernels.pool(x, layer.size, layer.op == "maxpool")
+    return y, cell, x.shape
 
 
 def pooling_back(place: Place, feedback: np.ndarray, kept: Any, pushed: Pushed):
-    layer: Any = place.node.layer
-    x, y = kept
-    return (place.kernels.pool_back(feedback, x, y, layer.size, layer.op == "maxpool"),)
+    return (place.kernels.pool_back(feedback, *kept, place.node.layer.size),)  # type: ignore[union-attr]
 
 
 def norm(place: Place, x: np.ndarray):
@@ -253,7 +238,7 @@ def activate(place: Place, x: np.ndarray):
 
 def activate_back(place: Place, feedback: np.ndarray, kept: Any, pushed: Pushed):
     slope = activation(place.node.layer.op).slope(*kept)
-    return ((feedback * slope).astype(feedback.dtype, copy=False),)
+    return (np.multiply(feedback, slope, out=np.empty_like(feedback), casting="same_kind"),)
 
 
 def reshape(place: Place, x: np.ndarray):

@@ -1,53 +1,211 @@
-"""Functions of `images` on CPU threads (Numba), where NumPy is slower: with the same bits for any number of threads."""
+"""Functions of `images` on CPU threads (Numba), where NumPy is slower: with the same bits for any number of threads.
+
+Convolutions work on a few images at a time, so that their patches stay in the cache and are never kept: they are
+made again on the way back. Loops run over slices of rows, because with several indices LLVM would not vectorise them.
+"""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from numba import njit
 
+from .images import room
 from .sharing import share
 
 _compile = njit(nogil=True, error_model="numpy", cache=True)
-BLOCK = 8  # images of one task
+_quick = njit(nogil=True, error_model="numpy", cache=True, fastmath={"reassoc", "contract", "arcp", "nsz"})
+NUMBERS = 1 << 16  # of one task: in its rows, or in the patches of its images
 
 
-def patches(x, kernel, stride=1, padding=0):
-    """See `images.patches`."""
-    x = np.ascontiguousarray(x)
+def convolve(x, kernel, stride=1, padding=0):
+    """See `images.convolve`."""
+    size, channels = len(kernel), kernel.shape[-1]
+    height, width = room(x.shape, size, stride, padding)
+    flat = np.ascontiguousarray(kernel).reshape(-1, channels)
+    out = np.empty((len(x), height, width, channels), np.result_type(x, kernel))
+
+    def run(_, first, last):
+        planes = _planes(x[first:last], stride, padding)
+        columns = _columns(planes, size, height)
+        y = np.matmul(columns.reshape(len(flat), -1).T, flat)
+        out[first:last] = y.reshape(-1, height, planes.shape[-1], channels)[:, :, :width]
+
+    _share(run, len(x), height * width * len(flat), out.size * len(flat))
+    return out
+
+
+def convolve_back(feedback, x, kernel, stride=1, padding=0, wanted=True):
+    """See `images.convolve_back`."""
+    size, (_, height, width, channels) = len(kernel), feedback.shape
+    flat = np.ascontiguousarray(kernel).reshape(-1, channels)
+    numbers = height * width * len(flat)
+    on_x = np.empty(x.shape, feedback.dtype) if wanted else None
+    parts = np.empty((_tasks(len(x), numbers), *flat.shape), feedback.dtype)
+
+    def run(task, first, last):
+        planes = _planes(x[first:last], stride, padding)
+        columns = _columns(planes, size, height)
+        d = np.zeros((last - first, height, planes.shape[-1], channels), feedback.dtype)
+        d[:, :, :width] = feedback[first:last]
+        d, columns = d.reshape(-1, channels), columns.reshape(len(flat), -1)
+        np.matmul(columns, d, out=parts[task])
+        if on_x is not None:
+            np.matmul(flat, d.T, out=columns)
+            _columns_back(columns, size, height, planes)
+            on_x[first:last] = _planes_back(planes, x.shape, padding)
+
+    _share(run, len(x), numbers, feedback.size * len(flat))
+    return on_x, parts.sum(axis=0).reshape(kernel.shape)
+
+
+def _planes(x, stride, padding):
+    """(stride, stride, C, b, height, width): an image for every channel and every phase of the stride, with zeros
+    around it, so that a window's cell (i, j) is phase (i % stride, j % stride) shifted by (i, j) // stride."""
+    b, *shape, channels = x.shape
+    height, width = (-(-(n + 2 * padding) // stride) for n in shape)
+    wide = np.zeros((channels, b, (height + 1) * stride, width * stride), x.dtype)  # a row more for what is shifted out
+    wide[:, :, padding : padding + shape[0], padding : padding + shape[1]] = x.transpose(3, 0, 1, 2)
+    parts = wide.reshape(channels, b, height + 1, stride, width, stride)
+    return np.ascontiguousarray(parts.transpose(3, 5, 0, 1, 2, 4))
+
+
+def _planes_back(planes, shape, padding):
+    """The inverse of `_planes`: images of a shape."""
+    stride, _, channels, b, height, width = planes.shape
+    wide = planes.transpose(2, 3, 4, 0, 5, 1).reshape(channels, b, height * stride, width * stride)
+    return wide[:, :, padding : padding + shape[1], padding : padding + shape[2]].transpose(1, 2, 3, 0)
+
+
+@_compile
+def _columns(planes, size, rows):
+    """(k k C, b, rows * width): the patches, transposed. Rows are as wide as the planes, so that each cell of the
+    window is one piece of a plane; what lies beyond the last window of a row is of no use."""
+    stride, _, channels, b, height, width = planes.shape
+    flat = planes.reshape(stride, stride, channels, b, height * width)
+    out = np.empty((size * size * channels, b, rows * width), planes.dtype)
+    for row in range(len(out)):
+        i, j, c = row // channels // size, row // channels % size, row % channels
+        shift = i // stride * width + j // stride
+        for n in range(b):
+            source, target = flat[i % stride, j % stride, c, n, shift:], out[row, n]
+            for k in range(len(target)):
+                target[k] = source[k]
+    return out
+
+
+@_compile
+def _columns_back(columns, size, rows, planes):
+    """The transpose of `_columns`, written over the planes."""
+    stride, _, channels, b, height, width = planes.shape
+    flat = planes.reshape(stride, stride, channels, b, height * width)
+    flat[:] = 0
+    pieces = columns.reshape(len(columns), b, rows * width)
+    for row in range(len(columns)):
+        i, j, c = row // channels // size, row // channels % size, row % channels
+        shift = i // stride * width + j // stride
+        for n in range(b):
+            source, target = pieces[row, n], flat[i % stride, j % stride, c, n, shift:]
+            for k in range(len(source)):
+                target[k] += source[k]
+
+
+def pool(x, size, largest):
+    """See `images.pool`."""
     b, height, width, channels = x.shape
-    out_h, out_w = ((n + 2 * padding - kernel) // stride + 1 for n in (height, width))
-    out = np.empty((b, out_h, out_w, kernel, kernel * channels), x.dtype)
-    _each(_patches, x.reshape(b, height, width * channels), channels, stride, padding, out)
-    return out.reshape(b * out_h * out_w, kernel * kernel * channels)
+    shape = b, height // size, width // size, channels
+    out, starts = np.empty((b, shape[1], shape[2] * channels), x.dtype), _starts(shape, size)
+    rows = np.ascontiguousarray(x).reshape(b, height, width * channels)
+    if not largest:
+        _each(_average, rows, size, channels, starts, out)
+        return out.reshape(shape), None
+    place = np.empty(out.shape, np.int32)
+    _each(_pool, rows, size, channels, starts, place, out)
+    return out.reshape(shape), place.reshape(shape)
 
 
-def patches_back(columns, shape, kernel, stride=1, padding=0):
-    """See `images.patches_back`."""
-    b, height, width, channels = shape
-    out_h, out_w = ((n + 2 * padding - kernel) // stride + 1 for n in (height, width))
-    out = np.zeros(shape, columns.dtype)
-    windows = np.ascontiguousarray(columns).reshape(b, out_h, out_w, kernel, kernel, channels)
-    _each(_patches_back, out, stride, padding, windows)
-    return out
-
-
-def pool_back(feedback, x, y, size, largest):
+def pool_back(feedback, place, shape, size):
     """See `images.pool_back`."""
-    out = np.zeros(x.shape, feedback.dtype)
-    _each(_pool_back, np.ascontiguousarray(feedback), np.ascontiguousarray(x), y, size, largest, out)
-    return out
+    b, height, width, channels = shape
+    out, starts = np.zeros((b, height, width * channels), feedback.dtype), _starts(feedback.shape, size)
+    rows = np.ascontiguousarray(feedback).reshape(b, height // size, -1)
+    if place is None:
+        _each(_average_back, rows, size, channels, starts, out)
+    else:
+        _each(_pool_back, rows, place.reshape(rows.shape), size, channels, starts, out)
+    return out.reshape(shape)
+
+
+def _starts(shape, size):
+    """Where in a row of the image each window of a row of the pooled shape begins, channel by channel."""
+    return (np.arange(shape[2])[:, None] * size * shape[3] + np.arange(shape[3])).reshape(-1).astype(np.uintp)
+
+
+@_compile
+def _pool(x, size, channels, starts, place, out, first, last, _):
+    cell = np.empty(len(starts), x.dtype)
+    for b in range(first, last):
+        for r in range(out.shape[1]):
+            y, p = out[b, r], place[b, r]
+            for k in range(size * size):
+                row = x[b, r * size + k // size, k % size * channels :]
+                for m in range(len(starts)):
+                    cell[m] = row[starts[m]]
+                for m in range(len(starts)):
+                    larger = (k == 0) | ((not cell[m] <= y[m]) & (y[m] == y[m]))  # the first NaN stays
+                    y[m] = cell[m] if larger else y[m]
+                    p[m] = k if larger else p[m]
+
+
+@_compile
+def _pool_back(feedback, place, size, channels, starts, out, first, last, _):
+    part = np.empty(len(starts), out.dtype)
+    for b in range(first, last):
+        for r in range(feedback.shape[1]):
+            d, p = feedback[b, r], place[b, r]
+            for k in range(size * size):
+                row = out[b, r * size + k // size, k % size * channels :]
+                for m in range(len(starts)):
+                    part[m] = d[m] if p[m] == k else 0
+                for m in range(len(starts)):
+                    row[starts[m]] = part[m]
+
+
+@_compile
+def _average(x, size, channels, starts, out, first, last, _):
+    for b in range(first, last):
+        for r in range(out.shape[1]):
+            y = out[b, r]
+            y[:] = 0
+            for k in range(size * size):
+                row = x[b, r * size + k // size, k % size * channels :]
+                for m in range(len(starts)):
+                    y[m] += row[starts[m]]
+            y /= size * size
+
+
+@_compile
+def _average_back(feedback, size, channels, starts, out, first, last, _):
+    for b in range(first, last):
+        for r in range(feedback.shape[1]):
+            d = feedback[b, r] / out.dtype.type(size * size)
+            for k in range(size * size):
+                row = out[b, r * size + k // size, k % size * channels :]
+                for m in range(len(starts)):
+                    row[starts[m]] = d[m]
 
 
 def sums(rows):
     """See `images.sums`."""
-    parts = np.empty((-(-len(rows) // BLOCK), rows.shape[1]), rows.dtype)
+    parts = np.zeros((_tasks(*rows.shape), rows.shape[1]), rows.dtype)
     _each(_sums, rows, parts)
     return parts.sum(axis=0)
 
 
 def squares(rows, centre):
     """See `images.squares`."""
-    parts = np.empty((-(-len(rows) // BLOCK), rows.shape[1]), rows.dtype)
+    parts = np.zeros((_tasks(*rows.shape), rows.shape[1]), rows.dtype)
     _each(_squares, rows, centre, parts)
     return parts.sum(axis=0)
 
@@ -68,121 +226,78 @@ def norm_back(feedback, rows, centre, factor, constant, slope):
 
 def products(feedback, rows, centre):
     """See `images.products`."""
-    parts = np.empty((-(-len(rows) // BLOCK), 2, rows.shape[1]), rows.dtype)
+    parts = np.zeros((_tasks(*rows.shape), 2, rows.shape[1]), rows.dtype)
     _each(_products, feedback, rows, centre, parts)
     return tuple(parts.sum(axis=0))
 
 
-def _each(work, *arguments):
-    """work(*arguments, first, last) for blocks of images, shared by the threads."""
-    images = next(a for a in arguments if isinstance(a, np.ndarray))
-    n = len(images)
-    blocks = -(-n // BLOCK)
+def _each(work, images, *arguments):
+    """work(images, *arguments, first, last, task) for the images of every task, shared by the threads."""
 
-    def run(first, step):
-        for block in range(first, blocks, step):
-            work(*arguments, block * BLOCK, min(n, (block + 1) * BLOCK))
+    def run(task, first, last):
+        work(images, *arguments, first, last, task)
 
-    share(run, blocks, 8 * images.size)
+    _share(run, len(images), math.prod(images.shape[1:]), 8 * images.size)
 
 
-@_compile
-def _patches(x, channels, stride, padding, out, first, last):
-    _, height, length = x.shape
-    _, out_h, out_w, kernel, width = out.shape
-    for b in range(first, last):
-        for r in range(out_h):
-            for i in range(kernel):
-                y = r * stride + i - padding
-                inside = 0 <= y < height
-                for c in range(out_w):
-                    start = (c * stride - padding) * channels
-                    if inside and start >= 0 and start + width <= length:
-                        for k in range(width):
-                            out[b, r, c, i, k] = x[b, y, start + k]
-                    else:
-                        for k in range(width):
-                            out[b, r, c, i, k] = x[b, y, start + k] if inside and 0 <= start + k < length else 0
+def _share(run, count, numbers, operations):
+    """run(task, first, last) for tasks of so many images, of which each makes so many numbers, on all threads."""
+    width = _width(numbers)
+
+    def work(first, step):
+        for task in range(first, _tasks(count, numbers), step):
+            run(task, task * width, min(count, (task + 1) * width))
+
+    share(work, _tasks(count, numbers), operations)
 
 
-@_compile
-def _patches_back(out, stride, padding, windows, first, last):
-    _, height, width, channels = out.shape
-    _, out_h, out_w, kernel, _, _ = windows.shape
-    for b in range(first, last):
-        for r in range(out_h):
-            for c in range(out_w):
-                for i in range(kernel):
-                    y = r * stride + i - padding
-                    if y < 0 or y >= height:
-                        continue
-                    for j in range(kernel):
-                        z = c * stride + j - padding
-                        if 0 <= z < width:
-                            for n in range(channels):
-                                out[b, y, z, n] += windows[b, r, c, i, j, n]
+def _tasks(count, numbers):
+    return -(-count // _width(numbers))
 
 
-@_compile
-def _pool_back(feedback, x, y, size, largest, out, first, last):
-    _, rows, columns, channels = feedback.shape
-    share_of_one = 1 / (size * size)
-    for b in range(first, last):
-        for r in range(rows):
-            for c in range(columns):
-                for n in range(channels):
-                    for k in range(size * size):
-                        i, j = r * size + k // size, c * size + k % size
-                        if not largest:
-                            out[b, i, j, n] = feedback[b, r, c, n] * share_of_one
-                        elif x[b, i, j, n] == y[b, r, c, n]:
-                            out[b, i, j, n] = feedback[b, r, c, n]
-                            break
-
-
-_quick = njit(nogil=True, error_model="numpy", cache=True, fastmath={"reassoc", "contract", "arcp", "nsz"})
+def _width(numbers):
+    return max(1, NUMBERS // numbers)
 
 
 @_quick
-def _sums(rows, parts, first, last):
-    block = first // BLOCK
-    for k in range(rows.shape[1]):
-        parts[block, k] = 0
+def _sums(rows, parts, first, last, task):
+    part = parts[task]
     for b in range(first, last):
-        for k in range(rows.shape[1]):
-            parts[block, k] += rows[b, k]
+        row = rows[b]
+        for k in range(len(row)):
+            part[k] += row[k]
 
 
 @_quick
-def _squares(rows, centre, parts, first, last):
-    block = first // BLOCK
-    for k in range(rows.shape[1]):
-        parts[block, k] = 0
+def _squares(rows, centre, parts, first, last, task):
+    part = parts[task]
     for b in range(first, last):
-        for k in range(rows.shape[1]):
-            parts[block, k] += (rows[b, k] - centre[k]) ** 2
+        row = rows[b]
+        for k in range(len(row)):
+            part[k] += (row[k] - centre[k]) ** 2
 
 
 @_quick
-def _scaled(rows, centre, factor, shift, out, first, last):
+def _scaled(rows, centre, factor, shift, out, first, last, _):
     for b in range(first, last):
-        for k in range(rows.shape[1]):
-            out[b, k] = (rows[b, k] - centre[k]) * factor[k] + shift[k]
+        row, y = rows[b], out[b]
+        for k in range(len(row)):
+            y[k] = (row[k] - centre[k]) * factor[k] + shift[k]
 
 
 @_quick
-def _products(feedback, rows, centre, parts, first, last):
-    block = first // BLOCK
-    for k in range(rows.shape[1]):
-        parts[block, 0, k] = parts[block, 1, k] = 0
+def _products(feedback, rows, centre, parts, first, last, task):
+    alone, along = parts[task, 0], parts[task, 1]
     for b in range(first, last):
-        for k in range(rows.shape[1]):
-            parts[block, 0, k] += feedback[b, k]
-            parts[block, 1, k] += feedback[b, k] * (rows[b, k] - centre[k])
+        d, row = feedback[b], rows[b]
+        for k in range(len(row)):
+            alone[k] += d[k]
+            along[k] += d[k] * (row[k] - centre[k])
 
 
 @_quick
-def _norm_back(feedback, rows, centre, factor, constant, slope, out, first, last):
+def _norm_back(feedback, rows, centre, factor, constant, slope, out, first, last, _):
     for b in range(first, last):
-        for k in range(rows.shape[1]):
-            out[b, k] = feedback[b, k] * factor[k] - constant[k] - (rows[b, k] - centre[k]) * slope[k]
+        d, row, y = feedback[b], rows[b], out[b]
+        for k in range(len(row)):
+            y[k] = d[k] * factor[k] - constant[k] - (row[k] - centre[k]) * slope[k]

@@ -7,15 +7,17 @@ from itertools import pairwise
 import numpy as np
 import threadpoolctl
 
-from .sharing import WORTH_A_THREAD, share
+from .sharing import share
 
-BLOCKS, BLOCK_SIDE = 8, 64  # of a product: at most so many, at least so wide
+# Blocks of a product: at most so many, at least so wide, because each packs the other factor again, and at least so
+# many multiply-adds, because smaller ones are done before a second thread has begun.
+BLOCKS, BLOCK_SIDE, BLOCK_WORK = 8, 256, 1 << 24
 
 
 def matmul(a, b):
     """a @ b with the same bits for any number of threads, once `limit_blas_threads` has been called."""
     M, N = len(a), b.shape[1]
-    blocks = min(BLOCKS, M * N * len(b) // WORTH_A_THREAD, max(M, N) // BLOCK_SIDE)
+    blocks = min(BLOCKS, M * N * len(b) // BLOCK_WORK, max(M, N) // BLOCK_SIDE)
     if blocks < 2:
         return np.matmul(a, b)
     out = np.empty((M, N), np.result_type(a, b))

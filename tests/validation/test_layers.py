@@ -136,11 +136,11 @@ def test_a_window_of_equal_values_feeds_back_once(kernels):
     """The largest value of a window is its first one, so that no feedback is counted twice; the rest is left out."""
     x = np.zeros((2, 5, 4, 3))
     feedback = np.arange(1.0, 25.0).reshape(2, 2, 2, 3)
-    back = kernels.pool_back(feedback, x, kernels.pool(x, 2, True), 2, True)
+    back = kernels.pool_back(feedback, kernels.pool(x, 2, True)[1], x.shape, 2)
     assert np.array_equal(back[:, 0:4:2, 0:4:2], feedback)
     assert back.sum() == feedback.sum()
     assert not back[:, 4].any()
-    spread = kernels.pool_back(feedback, x, kernels.pool(x, 2, False), 2, False)
+    spread = kernels.pool_back(feedback, kernels.pool(x, 2, False)[1], x.shape, 2)
     assert np.array_equal(spread[:, :4], np.repeat(np.repeat(feedback, 2, axis=1), 2, axis=2) / 4)
 
 
