@@ -18,6 +18,7 @@ from dynsim.fields import network
 from dynsim.fields.data import Shifts
 from dynsim.fields.target import relative_errors
 from dynsim.forces import Response
+from dynsim.kernels import reference
 from dynsim.recipes import kind_of, path_integrals, phases, weight_groups
 from dynsim.runfolder import CHECKPOINT, MODEL, SUMMARY, TRAJECTORY
 from dynsim.runs import reopen, start
@@ -438,6 +439,7 @@ def test_beside_moves_each_half_as_its_integrator_alone_would(main):
     force = {k: rng.standard_normal(a.shape).astype(a.dtype) for k, a in system.v.items()}
     received = {s.name: np.ones(s.size) for s in system.graph.subsystems}
     motion = Motion(
+        reference,
         lambda state, _: ({k: force[k] for k in state.v}, Response(0.0, {}, received=received)),
         Friction(rate=0.1),
         SpeedLimit(eta=0.02),

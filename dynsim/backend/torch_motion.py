@@ -110,7 +110,7 @@ class TorchMotion:
         v = {k: a for k, a in system.v.items() if k.split(":")[0] in trained and self.parameters[k].requires_grad}
         law = law or Friction(rate=friction_rate(KEPT, 1.0, dt))
         self.kernels, self.integrator = load(device), integrator(integrator_name)
-        self.motion = Motion(self.push, law, limit or SpeedLimit(eta=ETA), dt)
+        self.motion = Motion(self.kernels, self.push, law, limit or SpeedLimit(eta=ETA), dt)
         layers = {f"{n}.in>{n}.out": layer for n, (layer, _) in particles_of(module).items()}
         where = next(iter(self.parameters.values())).device
         self.field = TorchField(loss, layers, where, optimiser, seed)

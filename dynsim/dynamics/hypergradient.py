@@ -97,18 +97,9 @@ def slopes(
     return result
 
 
-def shortened(wanted: Groups | None, v: Groups) -> Groups:
-    """ "shortened:NAME" (H, N, 1): s = |v'| / |w| of what the limit made of velocities; 0 where v' is all its doing."""
-    result = {}
-    for key, after in v.items():
-        if key.startswith("q:"):
-            if wanted is None:
-                result[f"shortened:{key[2:]}"] = np.zeros((*after.shape[:2], 1), after.dtype)
-                continue
-            length = _length(wanted[key])
-            ratio = np.divide(_length(after), length, out=np.ones_like(length), where=length > 0)
-            result[f"shortened:{key[2:]}"] = ratio if after is not wanted[key] else np.ones_like(ratio)
-    return result
+def all_limited(v: Groups) -> Groups:
+    """ "shortened:NAME" (H, N, 1), s of every coordinate particle, where v' is all the limit's doing: 0."""
+    return {f"shortened:{k[2:]}": np.zeros((*a.shape[:2], 1), a.dtype) for k, a in v.items() if k.startswith("q:")}
 
 
 def _through_limit(x: np.ndarray, v: np.ndarray, s: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from dynsim.dynamics.damping import DampingLaw, remembered
-from dynsim.dynamics.hypergradient import Hypergradient, shortened
+from dynsim.dynamics.hypergradient import Hypergradient, all_limited
 from dynsim.dynamics.speed_limit import SpeedLimit
 from dynsim.errors import unknown
 from dynsim.forces import Response
@@ -24,10 +24,12 @@ from dynsim.system.graph import RULE, Groups, System, group_kind
 class Motion:
     """The laws that a step obeys.
 
+    kernels : of the device that moves the particles.
     push : (system, step) -> (force on every moving group, the field's response) for the batch of that step.
     hyper : how eta_i, m_i and U_i learn; None where they are given.
     """
 
+    kernels: Any
     push: Callable[[System, int], tuple[Groups, Response]]
     law: DampingLaw
     limit: SpeedLimit
@@ -41,41 +43,62 @@ class Motion:
             system = self.hyper.learn(system, force, self.dt)
         return system.replace(force=force), response
 
-    def damp(self, system: System, heard: Groups, dt: float) -> System:
-        """v <- exp(-exponent) v, with the energy it takes counted as dissipated; heard : as the law hears it."""
+    def damping(self, system: System, heard: Groups, dt: float) -> tuple[System, Groups]:
+        """The system with what the law remembers, and exp(-exponent) of every group; heard : as the law hears it."""
         exponents, memory = self.law.exponents(system, heard, dt)
-        v = {k: a * np.exp(-exponents[k]) for k, a in system.v.items()}
         memory |= remembered(system, exponents, dt, self.law.order)
-        return _dissipate(system, v).replace(memory=system.memory | memory)
+        return system.replace(memory=system.memory | memory), {k: np.exp(-e) for k, e in exponents.items()}
+
+    def damp(self, system: System, heard: Groups, dt: float) -> System:
+        """v <- exp(-exponent) v, with the energy it takes counted as dissipated."""
+        system, keep = self.damping(system, heard, dt)
+        slower = system.replace(v={k: keep[k] * a for k, a in system.v.items()})
+        return slower.replace(totals=_with_dissipated(system, kinetic_energy(system) - kinetic_energy(slower)))
 
     def kick(self, system: System, dt: float) -> System:
         """v <- v + dt F / m."""
         v = {k: a + a.dtype.type(dt) * system.force[k] / system.mass[k] for k, a in system.v.items()}
         return system.replace(v=v)
 
-    def bound(self, system: System) -> System:
-        """The Eq. (10) limit."""
-        v, fraction = self.limit.apply(system, system.v, self.dt)
-        if self.hyper is not None:
-            system = system.replace(memory=system.memory | shortened(system.v, v))
-        if v is system.v:
-            return system
-        limited = _dissipate(system, v)
-        return limited.replace(totals=limited.totals | {"limited": fraction})
+    def advance(self, system: System, keep: Groups, kick: float) -> System:
+        """v <- keep v + kick F / m, held to the Eq. (10) limit, and q <- q + dt v."""
+        return self._moved(system, keep, kick, self.limit.longest(system, self.dt))
 
     def drift(self, system: System) -> System:
-        """q <- q + dt v, with path length and the work done on each coordinate particle."""
-        dt = self.dt
-        x, memory, path = dict(system.x), {}, 0.0
-        for key, v in system.v.items():
-            x[key] = x[key] + v.dtype.type(dt) * v
+        """q <- q + dt v."""
+        return self._moved(system, dict.fromkeys(system.v, 1.0), 0.0, {})
+
+    def _moved(self, system: System, keep: Groups | dict[str, float], kick: float, longest: Groups) -> System:
+        """One pass of the kernel over every group, with path length, work, dissipation and how many are at the limit;
+        a group that is not in `longest` knows no limit."""
+        x, v, memory = dict(system.x), {}, {}
+        path = lost = at_limit = 0.0
+        for key in system.v:
+            cap = longest.get(key, np.inf)
+            x[key], v[key], work, left, sums = self._group_moved(system, key, keep[key], kick, cap)
+            before, damped, kicked, limited, way, count = sums.tolist()
+            lost += before - damped + kicked - limited
             if key.startswith("q:"):
-                path += dt * float(np.sqrt(np.einsum("...k,...k->...", v, v)).sum(dtype=np.float64))
-                done = v.dtype.type(dt) * np.einsum("...k,...k->...", system.force[key], v)
-                before = system.memory.get(f"work:{key[2:]}")
-                memory[f"work:{key[2:]}"] = done if before is None else before + done
-        totals = system.totals | {"path": path, "workload": system.totals.get("workload", 0.0) + path}
-        return system.replace(x=x, memory=system.memory | memory, totals=totals)
+                memory[f"work:{key[2:]}"] = work
+                path, at_limit = path + way, at_limit + count
+                if self.hyper is not None:
+                    memory[f"shortened:{key[2:]}"] = left[..., None]
+        totals = _with_dissipated(system, lost)
+        totals |= {"path": path, "workload": totals.get("workload", 0.0) + path}
+        if longest:
+            totals["limited"] = at_limit / max(sum(a.size for k, a in memory.items() if k.startswith("work:")), 1)
+        return system.replace(x=x, v=v, memory=system.memory | memory, totals=totals)
+
+    def _group_moved(self, system: System, key: str, keep: Any, kick: float, longest: Any) -> tuple[Any, ...]:
+        """What `kernels.kick_drift` makes of a group; what is no coordinate is a particle of one dimension."""
+        arrays = system.x[key], system.v[key], system.force[key], system.mass[key], np.asarray(keep)
+        if key.startswith("q:"):
+            work = system.memory.get(f"work:{key[2:]}")
+            work = np.zeros(arrays[0].shape[:-1], arrays[0].dtype) if work is None else work
+            return self.kernels.kick_drift(*arrays, kick, self.dt, longest, work)
+        numbers = (a[..., None] if a.ndim else a for a in arrays)
+        x, v, *rest = self.kernels.kick_drift(*numbers, kick, self.dt, longest, np.zeros_like(arrays[0]))
+        return x[..., 0], v[..., 0], *rest
 
     def tick(self, system: System) -> System:
         return system.replace(step=system.step + 1, time=system.time + self.dt)
@@ -92,10 +115,8 @@ def _kinetic(mass: np.ndarray, v: np.ndarray) -> float:
     return 0.5 * float(np.vdot(mass[..., 0], np.einsum("...k,...k->...", v, v)))
 
 
-def _dissipate(system: System, v: Groups) -> System:
-    slower = system.replace(v=v)
-    lost = kinetic_energy(system) - kinetic_energy(slower)
-    return slower.replace(totals=system.totals | {"dissipated": system.totals.get("dissipated", 0.0) + lost})
+def _with_dissipated(system: System, lost: float) -> dict[str, float]:
+    return system.totals | {"dissipated": system.totals.get("dissipated", 0.0) + lost}
 
 
 class Integrator(Protocol):
@@ -119,9 +140,8 @@ class KickDrift:
 
     def step(self, system: System, motion: Motion) -> tuple[System, Response]:
         system, response = motion.pushed(system)
-        system = motion.damp(system, motion.law.heard(system.graph, response), motion.dt)
-        system = motion.drift(motion.bound(motion.kick(system, motion.dt)))
-        return motion.tick(system), response
+        system, keep = motion.damping(system, motion.law.heard(system.graph, response), motion.dt)
+        return motion.tick(motion.advance(system, keep, motion.dt)), response
 
 
 @dataclass(frozen=True)
@@ -136,8 +156,8 @@ class Flow:
 
     def step(self, system: System, motion: Motion) -> tuple[System, Response]:
         system, response = motion.pushed(system)
-        system = _dissipate(system, {k: np.zeros_like(a) for k, a in system.v.items()})
-        return motion.tick(motion.drift(motion.bound(motion.kick(system, motion.dt)))), response
+        at_rest = {k: np.zeros((), a.dtype) for k, a in system.v.items()}
+        return motion.tick(motion.advance(system, at_rest, motion.dt)), response
 
 
 @dataclass(frozen=True)
@@ -157,8 +177,8 @@ class Leapfrog:
             force, response = motion.push(system, system.step)
             heard = motion.law.heard(system.graph, response)
             system = system.replace(force=force)
-        system = motion.kick(motion.damp(system, heard, half), half)
-        system = motion.drift(motion.bound(system))
+        system, keep = motion.damping(system, heard, half)
+        system = motion.advance(system, keep, half)
         force, response = motion.push(system, system.step + 1)
         system = motion.kick(system.replace(force=force), half)
         heard = motion.law.heard(system.graph, response)
@@ -193,10 +213,10 @@ class Eq10Literal:
             turn = exponents[key] if exponents[key].ndim == 0 else exponents[key].mean(-1, keepdims=True)
             # Eq. (10)
             v[key] = (reach / motion.dt * direction * np.exp(-turn * system.age)).astype(f.dtype)
+        system = motion.drift(system.replace(v=v, memory=system.memory | memory))
         if motion.hyper is not None:
-            memory |= shortened(None, v)
-        system = system.replace(v=v, memory=system.memory | memory)
-        return motion.tick(motion.drift(system)), response
+            system = system.replace(memory=system.memory | all_limited(v))
+        return motion.tick(system), response
 
 
 def _rms(a: np.ndarray) -> float:

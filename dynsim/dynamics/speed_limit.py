@@ -52,34 +52,16 @@ class SpeedLimit:
         factor = system.memory.get(f"eta:{name}")
         return self.eta if factor is None else self.eta * factor
 
-    def apply(self, system: System, v: Groups, dt: float) -> tuple[Groups, float]:
-        """Velocities cut to the limit, and the fraction of the coordinate particles that were at it."""
+    def longest(self, system: System, dt: float) -> Groups:
+        """Largest speed of every group that has one: of its particles, or (H, N, 1) of each; nothing while disabled."""
         if not self.enabled:
-            return v, 0.0
-        envelope = self.envelope(system)
-        limited, at_limit, count = {}, 0, 0
-        for key, a in v.items():
+            return {}
+        unit = self.envelope(system) / dt
+        found = {}
+        for key in system.v:
             kind = group_kind(key)
             if kind == "q":
-                limited[key], n = _shorten(a, self.reach(system, key[2:]) * envelope / dt)
-                at_limit, count = at_limit + n, count + a.shape[0] * a.shape[1]
+                found[key] = np.asarray(self.reach(system, key[2:]) * unit)
             elif kind in ("mu", "gain", "eps", "medium"):
-                cap = self.coefficients * envelope * float(np.sqrt(np.mean(system.x[key] ** 2))) / dt
-                limited[key] = np.clip(a, -cap, cap)
-            else:
-                limited[key] = a
-        return limited, at_limit / max(count, 1)
-
-
-def _shorten(v: np.ndarray, longest: float | np.ndarray) -> tuple[np.ndarray, int]:
-    """Vectors over the last axis, none longer than `longest` (one for all, or (H, N, 1)), and how many were."""
-    cap = np.asarray(longest, v.dtype)
-    cap = cap[..., 0] if cap.ndim else cap
-    speed2 = np.einsum("...k,...k->...", v, v)
-    over = speed2 > cap * cap
-    n = int(np.count_nonzero(over))
-    if n == 0:
-        return v, 0
-    factor = np.ones_like(speed2)
-    np.divide(cap, np.sqrt(speed2, where=over, out=factor), where=over, out=factor)
-    return v * factor[..., None], n
+                found[key] = self.coefficients * np.sqrt(np.mean(system.x[key] ** 2)) * unit
+        return found

@@ -90,5 +90,10 @@ def _density(kernels, q, axes, delta, cells, bounds) -> Density:
 
 def _range(q: np.ndarray) -> list[tuple[float, float]]:
     """(low, high) of the finite numbers of each axis; zeros where there are none."""
-    columns = [column[np.isfinite(column)] for column in q.T]
-    return [(float(c.min()), float(c.max())) if len(c) else (0.0, 0.0) for c in columns]
+    return [_ends(np.ascontiguousarray(column)) for column in q.T]
+
+
+def _ends(x: np.ndarray) -> tuple[float, float]:
+    if not len(x) or not math.isfinite(x.min()) or not math.isfinite(x.max()):
+        x = x[np.isfinite(x)]
+    return (float(x.min()), float(x.max())) if len(x) else (0.0, 0.0)

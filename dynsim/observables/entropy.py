@@ -8,6 +8,7 @@ several delta. However, in plain training it falls by a few per cent only, clear
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -18,15 +19,19 @@ from dynsim.panels import Curve, Panel
 
 def structural_entropy(kernels, q: np.ndarray, delta: float) -> float:
     """psi(delta) in nats of points q (n, d): Eq. (13)."""
-    counts = kernels.occupied_cells(q, delta)
-    pr = counts / counts.sum()
-    # Eq. (13); the maximum of log(count) = 0 keeps a single cell from giving -0.0
-    return max(0.0, -float((pr * np.log(pr)).sum()))
+    return float(kernels.structural_entropy(q, (delta,))[0])
+
+
+def relative_entropies(kernels, q: np.ndarray, deltas: Sequence[float]) -> list[float]:
+    """psi / log n, in [0, 1], for every delta; 0 for a single point."""
+    if len(q) < 2:
+        return [0.0] * len(deltas)
+    return np.minimum(kernels.structural_entropy(q, deltas) / math.log(len(q)), 1).tolist()
 
 
 def relative_entropy(kernels, q: np.ndarray, delta: float) -> float:
     """psi / log n, in [0, 1]; 0 for a single point."""
-    return min(1.0, structural_entropy(kernels, q, delta) / math.log(len(q))) if len(q) > 1 else 0.0
+    return relative_entropies(kernels, q, (delta,))[0]
 
 
 @observable
@@ -68,13 +73,18 @@ class Entropy(Observable):
         q = np.concatenate(list(parts.values()))
         std = float(q.std()) or 1.0
         view = q @ snapshot.projection.T.astype(q.dtype)
-        finest = snapshot.resolutions[0]
-        result = {"entropy": relative_entropy(kernels, view, finest * std)}
-        for delta in snapshot.resolutions:
-            result[f"entropy_raw_{delta:g}"] = relative_entropy(kernels, q, delta)
-            result[f"entropy_scaled_{delta:g}"] = relative_entropy(kernels, q, delta * std)
-            result[f"entropy_view_{delta:g}"] = relative_entropy(kernels, view, delta * std)
-        middle = snapshot.resolutions[len(snapshot.resolutions) // 2]
+        deltas = snapshot.resolutions
+        scaled = [delta * std for delta in deltas]
+        of_space = relative_entropies(kernels, q, (*deltas, *scaled))
+        of_view = relative_entropies(kernels, view, scaled)
+        result = {"entropy": of_view[0]}
+        for delta, raw, wide, seen in zip(deltas, of_space, of_space[len(deltas) :], of_view):
+            result |= {
+                f"entropy_raw_{delta:g}": raw,
+                f"entropy_scaled_{delta:g}": wide,
+                f"entropy_view_{delta:g}": seen,
+            }
+        middle = deltas[len(deltas) // 2]
         for name, part in parts.items():
             result[f"entropy_{name}"] = relative_entropy(kernels, part, middle * std)
         return result

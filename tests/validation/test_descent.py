@@ -44,7 +44,7 @@ def printed_motion(kernels, field, p, dt):
         return {"q:a": on_i, "q:b": on_j, "mu:a>b": on_mu[:, None]}, response
 
     corrected = motion(kernels, field, dt=dt)
-    return Motion(push, corrected.law, corrected.limit, dt)
+    return Motion(kernels, push, corrected.law, corrected.limit, dt)
 
 
 @pytest.mark.parametrize(("metric", "p"), [("l1", 1), ("l2", 2)])

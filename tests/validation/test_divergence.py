@@ -67,21 +67,51 @@ def broken(device, part, bad):
     return simulation
 
 
-@pytest.mark.parametrize(("part", "bad"), [("x", 2e6), ("v", np.inf), ("v", np.nan), ("v", 1e12)])
-def test_the_particle_and_its_links_are_named(device, part, bad):
+CULPRIT = "sub-model 5, copy 1 of 'hidden', links input>hidden, hidden>output"
+
+
+@pytest.mark.parametrize(
+    ("part", "bad"),
+    [("x", 2e6), ("x", np.nan), ("x", np.inf), ("v", np.inf), ("v", np.nan), ("v", 1e12)],
+)
+def test_the_particle_and_its_links_are_named_although_the_step_spreads_it(device, part, bad):
     simulation = broken(device, part, bad)
     before = state_of(simulation.system)
     with pytest.raises(DivergenceError) as caught:
         simulation.step()
-    assert "sub-model 5, copy 1 of 'hidden', links input>hidden, hidden>output" in caught.value.given
+    assert caught.value.given == CULPRIT
     assert_unharmed(simulation, before, 1)
 
 
-@pytest.mark.parametrize("bad", [np.inf, np.nan])
-def test_a_position_that_is_no_number_does_not_go_unseen(device, bad):
-    """It reaches every particle within the step, so that any of them may be named."""
-    simulation = broken(device, "x", bad)
+def test_a_bad_datum_is_named_by_the_input_that_received_it(device):
+    simulation = Simulation(Scenario.from_text(NETWORK.format(device=device), ["dynamics.dt=1e-3"]))
+    simulation.field.x = simulation.field.x.copy()
+    simulation.field.x[17, 1] = np.nan
     before = state_of(simulation.system)
-    with pytest.raises(DivergenceError, match=r"sub-model \d+, copy \d of '\w+', links \w+>\w+"):
+    with pytest.raises(DivergenceError, match="the signal received by a sub-model is NaN") as caught:
         simulation.step()
-    assert_unharmed(simulation, before, 1)
+    assert caught.value.given == "sub-model 1 of 'input', links input>hidden"
+    assert_unharmed(simulation, before, 0)
+
+
+def test_a_group_that_is_no_particle_is_named_by_its_place(device):
+    simulation = broken(device, "x", 0.0)
+    groups = simulation.system.x
+    mu = groups["mu:hidden>output"].copy()
+    mu[1] = np.nan
+    simulation.system = simulation.system.replace(x=groups | {"mu:hidden>output": mu})
+    with pytest.raises(DivergenceError) as caught:
+        simulation.step()
+    assert caught.value.given == "mu[1] of 'hidden>output', links hidden>output"
+
+
+def test_a_number_that_the_law_remembers_badly_is_named(device):
+    settings = ["dynamics.dt=1e-3", 'dynamics.integrator="adam"']
+    simulation = Simulation(Scenario.from_text(NETWORK.format(device=device), settings))
+    simulation.step()
+    moment = simulation.system.memory["adam1:q:hidden"].copy()
+    moment[0, 3, 1] = np.inf
+    simulation.system = simulation.system.replace(memory=simulation.system.memory | {"adam1:q:hidden": moment})
+    with pytest.raises(DivergenceError, match="the memory of a particle is infinite") as caught:
+        simulation.step()
+    assert "sub-model 3, copy 0 of 'hidden'" in caught.value.given

@@ -1,5 +1,7 @@
 """eta_i, m_i and U_i learn by the slope of the next step's energy: by finite differences, and in whole runs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from worlds import UNDAMPED, coordinates, march, motion, network_world
@@ -26,7 +28,7 @@ def world_of(law=UNDAMPED, limit=None, integrator=None, warm_up=3):
     system = system.replace(memory=law.start(system, 5))
     world = motion(reference, field, law, limit or SpeedLimit(enabled=False), dt=DT)
     # It learns nothing here, but everything is remembered from which it could.
-    world = type(world)(world.push, law, world.limit, DT, Hypergradient(()))
+    world = replace(world, hyper=Hypergradient(()))
     integrator = integrator or KickDrift()
     for state, _ in march(system, integrator, world, warm_up):
         system = state

@@ -9,9 +9,9 @@ from test_gradients import assert_forces_are_gradients
 from worlds import moving, network_world, order_of, pair_graph, target_world
 
 from dynsim import Scenario, Simulation, optics
+from dynsim.backend.choice import forms_of
 from dynsim.backend.cost import cost
 from dynsim.backend.formats import load_model, save_model
-from dynsim.backend.forms import forms_of
 from dynsim.backend.inference import Model
 from dynsim.backend.onnx_export import onnx_model
 from dynsim.backend.sorted import SortedLink

@@ -11,6 +11,7 @@ from dynsim.fields.network import NetworkField
 from dynsim.fields.target import TargetField
 from dynsim.forces import Response, forces
 from dynsim.kernels import reference
+from dynsim.kernels.load import load
 from dynsim.observables.energy import well_energy
 from dynsim.signals import all_weights
 from dynsim.system.graph import Graph, Link, Subsystem, System, group_kind
@@ -64,13 +65,14 @@ def motion(kernels, field, law=UNDAMPED, limit=UNLIMITED, dt=0.01, confinement=0
         response = field.respond(system, all_weights(kernels, system), step)
         return forces(kernels, system, response, confinement), response
 
-    return Motion(push, law, limit, dt)
+    return Motion(kernels, push, law, limit, dt)
 
 
 def constant_motion(force, law=UNDAMPED, limit=UNLIMITED, dt=0.01):
     """Every step pushes with the same force on each group."""
     received = {k[2:]: np.ones(a.shape[1]) for k, a in force.items() if k.startswith("q:")}
-    return Motion(lambda system, step: (force, Response(0.0, {}, received=received)), law, limit, dt)
+    push = force, Response(0.0, {}, received=received)
+    return Motion(load("cpu"), lambda system, step: push, law, limit, dt)
 
 
 def march(system, integrator, motion, steps):
