@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.special import erf, expit
 
 from dynsim.errors import unknown
 from dynsim.kernels import reference
@@ -24,7 +24,21 @@ class Activation:
     slope: Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
+def _sigmoid(r):
+    from scipy.special import expit  # slow to import, and few runs need it
+
+    return expit(r)
+
+
+def _gelu(r):
+    from scipy.special import erf
+
+    return (0.5 * r * (1 + erf(r / np.sqrt(2)))).astype(r.dtype)
+
+
 def _gelu_slope(r, e):
+    from scipy.special import erf
+
     return 0.5 * (1 + erf(r / np.sqrt(2))) + r * np.exp(-0.5 * r * r) / np.sqrt(2 * np.pi)
 
 
@@ -32,8 +46,8 @@ ACTIVATIONS = {
     "identity": Activation(lambda r: r, lambda r, e: np.ones_like(r)),
     "relu": Activation(lambda r: np.maximum(r, 0), lambda r, e: (r > 0).astype(r.dtype)),
     "tanh": Activation(np.tanh, lambda r, e: 1 - e * e),
-    "sigmoid": Activation(expit, lambda r, e: e * (1 - e)),
-    "gelu": Activation(lambda r: (0.5 * r * (1 + erf(r / np.sqrt(2)))).astype(r.dtype), _gelu_slope),
+    "sigmoid": Activation(_sigmoid, lambda r, e: e * (1 - e)),
+    "gelu": Activation(_gelu, _gelu_slope),
 }
 
 
@@ -46,7 +60,11 @@ def activation(name: str) -> Activation:
 
 @dataclass(frozen=True)
 class Weights:
-    """The path integrals of one link, ready to carry signals: W (M, N), or its factors W = gain A B^T."""
+    """The path integrals of one link, ready to carry signals: W (M, N), or its factors W = gain A B^T.
+
+    With factors a product takes whichever way has fewer multiply-adds, by shapes alone, so that a run always takes
+    the same one: B r (M + N) through them, or B M N with W, which is built once for the way there and the way back.
+    """
 
     matmul: Callable
     w: Any = None
@@ -56,19 +74,31 @@ class Weights:
 
     def receive(self, emitted: np.ndarray) -> np.ndarray:
         """(B, M) -> (B, N): sum_i E_i phi_ij."""
-        if self.w is not None:
-            return self.matmul(emitted, self.w)
-        return self.gain * self.matmul(self.matmul(emitted, self.a), self.b.T)
+        return self.through_factors(emitted) if self._thin(len(emitted)) else self.matmul(emitted, self.matrix())
 
     def feed_back(self, feedback: np.ndarray) -> np.ndarray:
         """(B, N) -> (B, M): the transposed way."""
-        if self.w is not None:
-            return self.matmul(feedback, self.w.T)
-        return self.gain * self.matmul(self.matmul(feedback, self.b), self.a.T)
+        if not self._thin(len(feedback)):
+            return self.matmul(feedback, self.matrix().T)
+        return self.matmul(self.gain * self.matmul(feedback, self.b), self.a.T)
+
+    def through_factors(self, emitted: np.ndarray) -> np.ndarray:
+        """(B, M) -> (B, N), W never built."""
+        return self.matmul(self.gain * self.matmul(emitted, self.a), self.b.T)
 
     def matrix(self) -> np.ndarray:
         """W (M, N), built where it was not."""
-        return self.w if self.w is not None else self.gain * self.matmul(self.a, self.b.T)
+        return self.w if self.w is not None else self._product
+
+    @cached_property
+    def _product(self) -> np.ndarray:
+        return self.matmul(self.gain * self.a, self.b.T)
+
+    def _thin(self, batch: int) -> bool:
+        if self.w is not None:
+            return False
+        (M, rank), N = self.a.shape, len(self.b)
+        return batch * rank * (M + N) < M * N * (batch + rank / 2)
 
 
 def link_weights(kernels, system: System, link: Link) -> Weights:

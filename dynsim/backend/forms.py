@@ -1,7 +1,6 @@
-"""The form in which each link is evaluated: dense W, its factors, or sorted L1 (Eq. 8-9), chosen by measurement.
+"""What every form of every link takes, timed on the signals that the links really carry.
 
-A dense product costs M N a sample, one with factors (M + N) r, a sorted one H d (M + N) steps without BLAS: which is
-the quickest depends on sizes, batch and machine, so it is timed on the signals that the links really carry.
+For reports: `dynsim.backend.choice` says which form should be the quickest without timing any.
 """
 
 from __future__ import annotations
@@ -13,16 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from dynsim.backend.choice import FORMS, forms_of, weights_in
 from dynsim.backend.inference import Model
-from dynsim.backend.sorted import SortedLink
 from dynsim.errors import ShapeError
 from dynsim.fields.network import forward, predict_logits
 from dynsim.kernels.load import load
-from dynsim.signals import Weights, link_weights
-from dynsim.system.graph import Link, System
-from dynsim.system.layers import Conv, Dense
+from dynsim.system.layers import Dense
 
-FORMS = ("dense", "factored", "sorted")
 BUDGET = 0.05  # seconds of repetitions for one timing
 REPETITIONS = 5, 200  # at least, at most
 
@@ -61,27 +57,6 @@ class Timings:
         }
 
 
-def forms_of(model: Model, link: Link) -> tuple[str, ...]:
-    """The forms that a link has; a convolution's kernel is dense, and so are weights without particles."""
-    if isinstance(model.network.node_of(link.name).layer, Conv) or f"weight:{link.name}" in model.x:
-        return ("dense",)
-    is_sorted = link.metric == "l1" and link.medium is None
-    return "dense", *(["factored"] if link.low_rank else []), *(["sorted"] if is_sorted else [])
-
-
-def weights_in(model: Model, choice: Mapping[str, str], device: str = "cpu") -> dict[str, Any]:
-    """Weights of every link in the form that `choice` says (dense where it says nothing), for `predict_logits`."""
-    kernels, system = load(device), System(model.graph, model.x, {}, {}, {})
-    return {k.name: _in_form(kernels, system, k, choice.get(k.name, "dense")) for k in model.graph.links}
-
-
-def _in_form(kernels, system: System, link: Link, form: str) -> Any:
-    if form == "sorted":
-        return SortedLink.of(kernels, system, link)
-    weights = link_weights(kernels, system, link)
-    return weights if form == "factored" else Weights(kernels.matmul, w=np.ascontiguousarray(weights.matrix()))
-
-
 def measure(model: Model, X: np.ndarray, device: str = "cpu") -> Timings:
     """Time every form of every link on a batch of raw inputs (n, features), n > 0.
 
@@ -91,7 +66,8 @@ def measure(model: Model, X: np.ndarray, device: str = "cpu") -> Timings:
     links = {k.name: k for k in model.graph.links}
     options = {name: forms_of(model, link) for name, link in links.items()}
     weights = {
-        form: weights_in(model, {n: form for n, has in options.items() if form in has}, device) for form in FORMS
+        form: weights_in(model, {n: form if form in has else "dense" for n, has in options.items()}, device)
+        for form in FORMS
     }
     carried = _carried(model, weights["dense"], inputs)
     us = {
@@ -113,11 +89,6 @@ def measure(model: Model, X: np.ndarray, device: str = "cpu") -> Timings:
         dense_us_per_sample=microseconds(lambda: logits(weights["dense"]), len(inputs)),
         logits={form: logits(weights[form]) for form in used},
     )
-
-
-def fastest(model: Model, X: np.ndarray, device: str = "cpu") -> dict[str, str]:
-    """{link: its quickest form here}, for batches like X (n, features)."""
-    return measure(model, X, device).chosen
 
 
 def _scaled(model: Model, X: np.ndarray) -> np.ndarray:

@@ -55,11 +55,18 @@ class Model:
         return cls(graph, x, data.scaling, tuple(data.classes), simulation.network)
 
     def logits(self, X: np.ndarray, device: str = "cpu") -> np.ndarray:
-        """(n, classes) received signals of the output, for raw inputs (n, features)."""
+        """(n, classes) received signals of the output, for raw inputs (n, features).
+
+        Every link in the form that should be the quickest (`dynsim.backend.choice`), which decides the rounding; on the
+        device "reference" as in training.
+        """
+        from dynsim.backend.choice import quickest, weights_in  # brings Numba
+
         X = np.asarray(X).reshape(len(X), math.prod(np.shape(X)[1:])).astype(self.scaling.centre.dtype)
         if X.shape[1] != self.features:
             raise ShapeError("wrong number of features", given=X.shape[1], allowed=str(self.features))
-        return predict_logits(self.network, self.weights(device), self.x, self.scaling(X), load(device))
+        weights = weights_in(self, quickest(self, len(X), prepared=False, device=device), device)
+        return predict_logits(self.network, weights, self.x, self.scaling(X), load(device))
 
     @property
     def features(self) -> int:

@@ -48,16 +48,15 @@ class SortedLink:
 
     @cached_property
     def _merged(self):
-        return sorted_l1.merged_order(self.a, self.b)
+        return sorted_l1.merged_steps(self.a, self.b)
 
     def receive(self, emitted: np.ndarray) -> np.ndarray:
         """(B, M) -> (B, N): sum_i E_i phi_ij, in the type of what is emitted; O(H d (M + N)) a sample."""
-        left = len(emitted) % sorted_l1.LANES
-        singles = left if left < sorted_l1.WORTH_A_BLOCK else 0
+        _, singles = sorted_l1.shares(len(emitted))
         whole, rest = emitted[: len(emitted) - singles], emitted[len(emitted) - singles :]
         received = np.empty((len(emitted), self.b.shape[1]), emitted.dtype)
         if len(whole):
-            received[: len(whole)] = sorted_l1.receive_in_blocks(self._merged, self.b, self.c, whole)
+            received[: len(whole)] = sorted_l1.receive_in_blocks(self._merged, self.c, self.b.shape[1], whole)
         if singles:
             received[len(whole) :] = sorted_l1.receive_singly(self._prefix, self.b, self.c, rest)
         return received

@@ -5,8 +5,9 @@ E_i a_ki over the r sources that are not beyond b_kj, Eq. (9) is
 
     sum_i E_i |a_ki - b_kj| = 2 (b_kj S0 - S1) - (b_kj T0 - T1),   T0, T1 : the same sums over all sources.
 
-One query takes running sums along the order and reads them at the ranks r, O(K (M + N)). Many take one merged order of
-sources and targets instead and keep the running sums of `LANES` queries in registers. Sums are in float64.
+One query takes running sums along the order and reads them at the ranks r, O(K (M + N)). Many walk along one merged
+order of sources and targets instead, with the sums of `LANES` queries side by side. S0 begins at -T0 / 2, the same
+for all axes, so that only the moments T1 / 2 are left to add at the end. Sums are in float64.
 
 a : (K, M) axes of the sources, K = H d; b : (K, N) of the targets; c : (K,) gain mu_h; emitted : (B, M).
 """
@@ -21,10 +22,13 @@ from numba import njit
 from .sharing import share
 
 LANES = 32  # queries of a block
-WORTH_A_BLOCK = 24  # queries that take as long one by one as a block does
-PARTS = 4  # of the axes, for one query on several threads
+WORTH_A_BLOCK = 12  # queries that take as long one by one as a block does
+PARTS = 2  # of the axes, for one query on several threads
 LINE = 16  # numbers of a cache line
+STEP = 16  # multiply-adds that take as long as one source or target
 _compile = njit(nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"}, cache=True)
+# Running sums are one long chain: a fused multiply-add would make each of its links 4 cycles instead of 2.
+_chain = njit(nogil=True, error_model="numpy", fastmath={"nsz"}, cache=True)
 _inline = njit(inline="always")
 
 
@@ -33,91 +37,160 @@ def prefix_order(a, b):
     order = np.argsort(a, axis=1, kind="stable")
     along = np.take_along_axis(a, order, axis=1)
     ranks = np.stack([np.searchsorted(row, x, side="right") for row, x in zip(along, b)])
-    return order.astype(np.uint32), along, ranks.astype(np.uint32)
+    index = np.uint16 if max(a.shape[1], b.shape[1]) < 1 << 16 else np.uint32  # half the traffic where it suffices
+    return order.astype(index), along, ranks.astype(index)
 
 
-def merged_order(a, b):
-    """(events (K, M + N): i of a source or M + j of a target, their coordinates in that order)."""
-    both = np.concatenate([a, b], axis=1)
-    events = np.argsort(both, axis=1, kind="stable")
-    return events.astype(np.uint32), np.take_along_axis(both, events, axis=1)
+def merged_steps(a, b):
+    """(sources, targets, x, z), each (K, steps): along each axis source i at x comes next, then target j at z.
+
+    A step without a source has i = M, one without a target j = N, so that no branch has to be guessed.
+    """
+    steps = [_steps(*axis) for axis in zip(a, b)]
+    longest = max(len(of[0]) for of in steps)
+    blank = a.shape[1], b.shape[1], 0, 0
+    padded = ([np.pad(row, (0, longest - len(row)), constant_values=v) for row, v in zip(of, blank)] for of in steps)
+    return tuple(np.stack(rows) for rows in zip(*padded))
+
+
+def _steps(a, b):
+    M, N = len(a), len(b)
+    both = np.concatenate([a, b])
+    order = np.argsort(both, kind="stable")
+    target = order >= M
+    begins = ~target  # a target shares the step of a source right before it
+    begins[1:] |= target[:-1]
+    begins[:1] = True
+    step = np.cumsum(begins) - 1
+    sources, targets = np.full(step[-1] + 1, M, np.uint32), np.full(step[-1] + 1, N, np.uint32)
+    x, z = np.zeros(len(sources), both.dtype), np.zeros(len(sources), both.dtype)
+    sources[step[~target]], targets[step[target]] = order[~target], order[target] - M
+    x[step[~target]], z[step[target]] = both[order[~target]], both[order[target]]
+    return sources, targets, x, z
+
+
+def shares(batch):
+    """(blocks, queries left) of a batch: fewer than a block are taken one by one, unless a block is as quick."""
+    blocks, left = divmod(batch, LANES)
+    return (blocks, left) if left < WORTH_A_BLOCK else (blocks + 1, 0)
 
 
 def receive_singly(prefix, b, c, emitted):
-    """(B, N) float64 received signals, a query at a time; prefix : of `prefix_order`."""
+    """(B, N) received signals in the type of `emitted`, a query at a time; prefix : of `prefix_order`."""
     (K, N), B = b.shape, len(emitted)
     parts = min(K, PARTS) if B == 1 else 1
-    sums = np.empty((B, parts, N))
-    work = partial(_singly, *prefix, b, c, np.ascontiguousarray(emitted), sums)  # type: ignore[call-arg]
-    share(work, B * parts, B * K * (emitted.shape[1] + N) * 8)
-    return sums.sum(axis=1)
+    y, received = np.ascontiguousarray(emitted), np.empty((B, N), emitted.dtype)
+    sums, moments = np.empty((B, parts, N)), np.empty((B, parts))
+    work = partial(_singly, *prefix, b, c, y, sums, moments)  # type: ignore[call-arg]
+    share(work, B * parts, B * K * (y.shape[1] + N) * STEP)
+    _add_up(sums, moments, received)
+    return received
 
 
-def receive_in_blocks(merged, b, c, emitted):
-    """(B, N) received signals in the type of `emitted`, `LANES` queries at a time; merged : of `merged_order`."""
-    received = np.empty((len(emitted), b.shape[1]), emitted.dtype)
-    work = partial(_in_blocks, *merged, c, c @ b, np.ascontiguousarray(emitted), received)  # type: ignore[call-arg]
+def receive_in_blocks(merged, c, N, emitted):
+    """(B, N) received signals in the type of `emitted`, `LANES` queries at a time; merged : of `merged_steps`."""
+    received = np.empty((len(emitted), N), emitted.dtype)
+    work = partial(_in_blocks, *merged, c, np.ascontiguousarray(emitted), received)  # type: ignore[call-arg]
     share(work, -(-len(emitted) // LANES), len(emitted) * merged[0].size)
     return received
 
 
 @_compile
-def _singly(order, along, ranks, b, c, emitted, sums, first, step):
+def _singly(order, along, ranks, b, c, emitted, sums, moments, first, step):
     B, parts, N = sums.shape
     K, M = order.shape
-    below, moment = np.zeros(M + 1), np.zeros(M + 1)
+    table = np.empty((M + 1, 2))
     for task in range(first, B * parts, step):
         query, part = task // parts, task % parts
         y, r = emitted[query], sums[query, part]
+        total = _total(y)
+        moments[query, part] = 0.0
         for j in range(N):
             r[j] = 0.0
-        for k in range(K * part // parts, K * (part + 1) // parts):
-            o, x, at, q = order[k], along[k], ranks[k], b[k]
-            s0 = s1 = 0.0
-            for i in range(M):
-                e = np.float64(y[o[i]])
-                s0 += e
-                s1 += e * x[i]
-                below[i + 1] = s0
-                moment[i + 1] = s1
-            # Eq. (9), half the totals taken off first: it leaves one product a target
-            twice, half0, half1 = 2 * c[k], 0.5 * s0, 0.5 * s1
-            for j in range(N):
-                r[j] += twice * (q[j] * (below[at[j]] - half0) - (moment[at[j]] - half1))
+        for k in range(part, K, parts):
+            # Eq. (9), T0 taken off beforehand, T1 at the end: it leaves one product a target
+            _scan(order[k], along[k], y, 2 * c[k], -c[k] * total, table)
+            _read(table, ranks[k], b[k], r)
+            moments[query, part] += 0.5 * table[M, 1]
 
 
 @_compile
-def _in_blocks(events, values, c, offset, emitted, received, first, step):
+def _total(y):
+    total = 0.0
+    for i in range(len(y)):
+        total += np.float64(y[i])
+    return total
+
+
+@_chain
+def _scan(order, along, y, factor, start, table):
+    """table[r] = start + S0, and S1, of r sources times a factor; side by side they are one cache line a target."""
+    s0, s1 = start, 0.0
+    table[0, 0], table[0, 1] = s0, s1
+    for i in range(len(order)):
+        e = factor * np.float64(y[order[i]])
+        s0 += e
+        s1 += e * along[i]
+        table[i + 1, 0] = s0
+        table[i + 1, 1] = s1
+
+
+@_compile
+def _read(table, ranks, b, r):
+    for j in range(len(ranks)):
+        r[j] += b[j] * table[ranks[j], 0] - table[ranks[j], 1]
+
+
+@_compile
+def _add_up(sums, moments, received):
+    B, parts, N = sums.shape
+    for query in range(B):
+        r = sums[query, 0]
+        for part in range(1, parts):
+            other = sums[query, part]
+            for j in range(N):
+                r[j] += other[j]
+        moment = moments[query].sum()
+        for j in range(N):
+            received[query, j] = r[j] + moment
+
+
+@_compile
+def _in_blocks(sources, targets, x, z, c, emitted, received, first, step):
     (B, M), N = emitted.shape, received.shape[1]
-    y, r = np.zeros((M, LANES), emitted.dtype), np.empty((N, LANES))
-    s0, s1, moment = np.empty(LANES), np.empty(LANES), np.empty(LANES)
+    y, r = np.zeros((M + 1, LANES), emitted.dtype), np.empty((N + 1, LANES))
+    sums = np.empty(2 * LANES)  # S0 and S1 in one array, so that LLVM sees that they do not overlap
+    totals, moments = np.empty(LANES), np.empty(LANES)
     for block in range(first, (B + LANES - 1) // LANES, step):
         queries = slice(block * LANES, min(B, (block + 1) * LANES))
         _transpose(emitted[queries], y)
         r[:] = 0.0
-        moment[:] = 0.0
-        for k in range(len(events)):
-            s0[:] = 0.0
-            s1[:] = 0.0
-            twice, order, along = 2 * c[k], events[k], values[k]
-            for n in range(M + N):
-                event, x = order[n], np.float64(along[n])
-                if event < M:
-                    for lane in range(LANES):
-                        e = y[event, lane]
-                        s0[lane] += e
-                        s1[lane] += e * x
-                else:
-                    j = event - np.uint32(M)
-                    for lane in range(LANES):
-                        r[j, lane] += twice * (x * s0[lane] - s1[lane])
+        totals[:] = 0.0
+        moments[:] = 0.0
+        for i in range(M):
             for lane in range(LANES):
-                moment[lane] += c[k] * s1[lane]
-        # Eq. (9): what the totals take off is the same T0 for every axis
-        for j in range(N):
+                totals[lane] += y[i, lane]
+        for k in range(len(c)):
             for lane in range(LANES):
-                r[j, lane] += moment[lane] - offset[j] * s0[lane]
-        _transpose_back(r, received[queries])
+                sums[lane] = -c[k] * totals[lane]
+                sums[LANES + lane] = 0.0
+            _walk(sources[k], targets[k], x[k], z[k], 2 * c[k], y, sums, r)
+            for lane in range(LANES):
+                moments[lane] += 0.5 * sums[LANES + lane]
+        _transpose_back(r, moments, received[queries])
+
+
+@_compile
+def _walk(sources, targets, x, z, factor, y, sums, r):
+    for n in range(len(sources)):
+        i, j, a, b = sources[n], targets[n], np.float64(x[n]), np.float64(z[n])
+        for lane in range(LANES):
+            e = factor * y[i, lane]
+            s0 = sums[lane] + e
+            s1 = sums[LANES + lane] + e * a
+            sums[lane] = s0
+            sums[LANES + lane] = s1
+            r[j, lane] += b * s0 - s1
 
 
 @_inline
@@ -131,9 +204,9 @@ def _transpose(rows, columns):
 
 
 @_inline
-def _transpose_back(columns, rows):
+def _transpose_back(columns, moments, rows):
     lanes, N = rows.shape
     for j_0 in range(0, N, LINE):
         for lane in range(lanes):
             for j in range(j_0, min(N, j_0 + LINE)):
-                rows[lane, j] = columns[j, lane]
+                rows[lane, j] = columns[j, lane] + moments[lane]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from dynsim import Model, Scenario, Simulation
-from dynsim.backend.forms import fastest, forms_of, measure, weights_in
+from dynsim.backend.choice import forms_of, weights_in
+from dynsim.backend.forms import measure
 from dynsim.errors import ShapeError
 from dynsim.fields.network import predict_logits
 
@@ -47,13 +48,6 @@ def test_takes_the_quickest():
     for link, form in timings.chosen.items():
         assert timings.us[link][form] == min(timings.us[link].values()) > 0
     assert timings.us_per_sample > 0 < timings.dense_us_per_sample
-    assert fastest(it, X).keys() == timings.chosen.keys()
-
-
-def test_sorting_wins_where_there_are_many_sub_models_and_few_axes():
-    settings = "system.metric=l1", "system.copies=1", "system.dim=1", "system.layers=[64, 6000, 2000, 10]"
-    simulation = Simulation(Scenario.load("quickstart", ["run.epochs=1", *settings]))
-    assert fastest(Model.of(simulation), X[:1])["hidden1>hidden2"] == "sorted"
 
 
 def test_report_is_json():
