@@ -34,12 +34,13 @@ class Rival:
     ----------
     name : as the table shows it, with what form it is: "torch.cdist + einsum".
     prepare : () -> the work to time; called only where `requires` can be imported, so that it may import it.
+        A number is a time allowed in milliseconds instead.
     goal : least rival_ms / ours_ms that is wanted; None for a rival that is shown beside the others.
     requires : package that it needs.
     """
 
     name: str
-    prepare: Callable[[], Work]
+    prepare: Callable[[], Work] | float
     goal: float | None = None
     requires: str | None = None
 
@@ -57,13 +58,19 @@ class Case:
     name : "path integral l1"; shape : "A (784, 1200, 20, 9)".
     prepare : () -> our work, ready to be timed again and again.
     most : rounds at most, for work that takes seconds.
+    tolerance : largest difference between our result and a rival's, over the largest value; None where they return
+        nothing that could be compared. A result is an array, a tensor, or a tuple of them.
+    amount, unit : what a call does, for rates: (2 * 1024**3, "GFLOP/s").
     """
 
     name: str
     shape: str
     prepare: Callable[[], Work]
-    rivals: tuple[Rival, ...]
+    rivals: tuple[Rival, ...] = ()
     most: int = 50
+    tolerance: float | None = None
+    amount: float | None = None
+    unit: str | None = None
 
 
 Maker = Callable[[Context], Iterable[Case]]
@@ -84,4 +91,4 @@ def cases(name: str, context: Context) -> Iterator[Case]:
     """The cases of a benchmark; raises OptionError that lists the names."""
     if name not in BENCHMARKS:
         raise unknown("benchmark", name, tuple(sorted(BENCHMARKS)))
-    yield from BENCHMARKS[name](context)
+    return iter(BENCHMARKS[name](context))

@@ -3,77 +3,147 @@
 from __future__ import annotations
 
 import statistics
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from time import perf_counter, sleep
+from time import perf_counter, process_time, sleep
 from typing import Any
 
+import numba
+import numpy as np
 import threadpoolctl
 
 from dynsim.bench.case import Case, Context, Rival, Work
 
-SECONDS, LEAST = 1.0, 5  # of repetitions for one pair; rounds at least
-REST = 0.01  # s after a rival's round, until its threads have stopped to spin
+LEAST = 3  # rounds of a pair
+REST, LONGEST_REST = 0.005, 0.2  # s, for as long as threads of the work before still spin
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table; `ratio` is rival_ms / ours_ms, `holds` whether it reaches the goal (None without one)."""
+    """A line of the table.
+
+    Attributes
+    ----------
+    name, shape, threads : of the case.
+    ours_ms, rival_ms : medians in milliseconds; ratio is rival_ms / ours_ms, None where there is no rival.
+    goal : least ratio wanted; holds : whether it is reached and the results agree, None without a goal or rival.
+    missing : package that the rival needs and that is not installed.
+    difference : between the results, over the largest value; agrees : whether it is small enough; None where they are
+        not compared.
+    rate, unit : what ours does a second, where the case says how much it does.
+    at_work : share of the time of its threads that ours was computing; lower values tell of waiting, or of a machine
+        that is busy with other things.
+    """
 
     name: str
     shape: str
     threads: int
     ours_ms: float
-    rival: str
-    rival_ms: float | None
-    ratio: float | None
-    goal: float | None
-    holds: bool | None
+    rival: str | None = None
+    rival_ms: float | None = None
+    ratio: float | None = None
+    goal: float | None = None
+    holds: bool | None = None
     missing: str | None = None
+    difference: float | None = None
+    agrees: bool | None = None
+    rate: float | None = None
+    unit: str | None = None
+    at_work: float = 1.0
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
 
 
-def rows(case: Case, context: Context) -> Iterator[Row]:
-    """A row for each rival of a case; one that is not installed has no time and says what is missing."""
-    with _ours(context.threads):
+@dataclass(frozen=True)
+class _Times:
+    """Medians in milliseconds, and the share of its threads' time that ours was computing."""
+
+    ours: float
+    theirs: float | None
+    at_work: float
+
+
+def rows(case: Case, context: Context, seconds: float) -> Iterator[Row]:
+    """A row for each rival of a case, or one where there is none; seconds that the rounds of a row may take."""
+    with ours_alone(context.threads):
         ours = case.prepare()
-        ours()
-    for rival in case.rivals:
-        yield _row(case, context, ours, rival)
+        result = ours()
+    for rival in case.rivals or (None,):
+        theirs, compared = _rival(case, context.threads, result, rival)
+        times = _interleaved(ours, theirs, context.threads, seconds, case.most)
+        yield _row(case, context.threads, times, rival, compared)
 
 
-def _row(case: Case, context: Context, ours: Work, rival: Rival) -> Row:
-    common: dict[str, Any] = {"name": case.name, "shape": case.shape, "threads": context.threads, "rival": rival.name}
-    if not rival.installed:
-        mine, _ = _interleaved(ours, None, context.threads, case.most)
-        return Row(
-            **common, ours_ms=mine, rival_ms=None, ratio=None, goal=rival.goal, holds=None, missing=rival.requires
-        )
-    with _theirs(context.threads):
+def _rival(
+    case: Case, threads: int, result: Any, rival: Rival | None
+) -> tuple[Work | None, tuple[float | None, bool | None]]:
+    """The rival's work, None where there is nothing to run; how far its result is from ours, and whether it agrees."""
+    if rival is None or not rival.installed or not callable(rival.prepare):
+        return None, (None, None)
+    with theirs_alone(threads):
         theirs = rival.prepare()
-        theirs()
-    mine, other = _interleaved(ours, theirs, context.threads, case.most)
-    ratio = other / mine
-    holds = None if rival.goal is None else ratio >= rival.goal
-    return Row(**common, ours_ms=mine, rival_ms=other, ratio=ratio, goal=rival.goal, holds=holds)
+        other = theirs()
+    if case.tolerance is None:
+        return theirs, (None, None)
+    difference = _difference(result, other)
+    return theirs, (difference, difference <= case.tolerance)
 
 
-def _interleaved(ours: Work, theirs: Work | None, threads: int, most: int) -> tuple[float, float]:
-    """Medians in milliseconds over as many rounds as fit into the time, each round ours and then theirs."""
+def _row(
+    case: Case, threads: int, times: _Times, rival: Rival | None, compared: tuple[float | None, bool | None]
+) -> Row:
+    difference, agrees = compared
+    found: dict[str, Any] = {} if rival is None else _verdict(rival, times, agrees)
+    head: dict[str, Any] = {"name": case.name, "shape": case.shape, "threads": threads, "ours_ms": times.ours}
+    rate = None if case.amount is None else 1e3 * case.amount / times.ours
+    tail: dict[str, Any] = {
+        "difference": difference,
+        "agrees": agrees,
+        "rate": rate,
+        "unit": case.unit,
+        "at_work": times.at_work,
+    }
+    return Row(**head, **found, **tail)
+
+
+def _verdict(rival: Rival, times: _Times, agrees: bool | None) -> dict[str, Any]:
+    known = {"rival": rival.name, "goal": rival.goal}
+    if not rival.installed:
+        return known | {"missing": rival.requires}
+    rival_ms = times.theirs if callable(rival.prepare) else rival.prepare
+    assert rival_ms is not None
+    ratio = rival_ms / times.ours
+    holds = None if rival.goal is None else bool(ratio >= rival.goal and agrees is not False)
+    return known | {"rival_ms": rival_ms, "ratio": ratio, "holds": holds}
+
+
+def _difference(ours: Any, theirs: Any) -> float:
+    """The largest difference over the largest value, of arrays or tensors or tuples of them."""
+    if isinstance(ours, tuple):
+        return max(_difference(a, b) for a, b in zip(ours, theirs, strict=True))
+    a, b = (np.asarray(x.detach() if hasattr(x, "detach") else x, np.float64) for x in (ours, theirs))
+    return float(np.abs(a - b).max() / (np.abs(b).max() or 1.0))
+
+
+def _interleaved(ours: Work, theirs: Work | None, threads: int, seconds: float, most: int) -> _Times:
+    """As many rounds as fit into the time, each ours and then theirs."""
     mine: list[float] = []
     other: list[float] = []
-    while len(mine) < min(LEAST, most) or (sum(mine) + sum(other) < SECONDS and len(mine) < most):
-        with _ours(threads):
+    computing, ends = 0.0, perf_counter() + seconds
+    while len(mine) < min(LEAST, most) or (perf_counter() < ends and len(mine) < most):
+        with ours_alone(threads):
+            before = process_time()
             mine.append(_timed(ours))
+            computing += process_time() - before
         if theirs is not None:
-            with _theirs(threads):
+            with theirs_alone(threads):
                 other.append(_timed(theirs))
-            sleep(REST)
-    return 1e3 * statistics.median(mine), 1e3 * statistics.median(other) if other else 0.0
+    median = 1e3 * statistics.median(mine), 1e3 * statistics.median(other) if other else None
+    return _Times(*median, at_work=computing / (sum(mine) * threads))
 
 
 def _timed(work: Work) -> float:
@@ -83,26 +153,34 @@ def _timed(work: Work) -> float:
 
 
 @contextmanager
-def _ours(threads: int) -> Iterator[None]:
-    """As the engine runs: `threads` kernel threads, BLAS with one thread a call."""
-    import numba
-
+def ours_alone(threads: int) -> Iterator[None]:
+    """As the engine runs: `threads` kernel threads, BLAS with one thread a call; begins when all is quiet."""
     before = numba.get_num_threads()
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+    numba.set_num_threads(threads)
     try:
         with threadpoolctl.threadpool_limits(limits=1, user_api="blas"):
+            _rest()
             yield
     finally:
         numba.set_num_threads(before)
 
 
 @contextmanager
-def _theirs(threads: int) -> Iterator[None]:
-    """As a rival would run: all its libraries with `threads` threads."""
-    import sys
-
+def theirs_alone(threads: int) -> Iterator[None]:
+    """As a rival would run: all its libraries with `threads` threads; begins when all is quiet."""
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(threads)
     with threadpoolctl.threadpool_limits(limits=threads):
+        _rest()
         yield
+
+
+def _rest() -> None:
+    """Wait until no thread of this process computes: those of OpenMP and BLAS spin for a while after their work."""
+    ends = perf_counter() + LONGEST_REST
+    while perf_counter() < ends:
+        before = process_time()
+        sleep(REST)
+        if process_time() - before < REST / 5:
+            return

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -44,9 +45,17 @@ class Target:
 
     def error(self, phi: np.ndarray) -> float:
         """|W - phi| / |W|, weighted by rows where they have an importance."""
-        return float(np.linalg.norm(self.weighted(self.values - phi)) / np.linalg.norm(self.weighted(self.values)))
+        return self.relative(self.weighted(self.values - phi))
 
-    def rows(self, chosen: np.ndarray) -> Target:
+    def relative(self, residual: np.ndarray) -> float:
+        """The norm of a weighted residual over that of the values."""
+        return float(np.linalg.norm(residual)) / self._norm
+
+    @cached_property
+    def _norm(self) -> float:
+        return float(np.linalg.norm(self.weighted(self.values)))
+
+    def rows(self, chosen: np.ndarray | slice) -> Target:
         root = None if self.root is None else self.root[chosen]
         return replace(self, values=self.values[chosen], root=root)
 
@@ -133,13 +142,13 @@ def solve_mu(target: Target, phi: PathIntegrals, noise: np.ndarray | float = 0.0
     gram, block = np.zeros((copies + 1, copies + 1)), max(1, SAMPLE // target.values.shape[1])
     one = np.ones(1)
     for i in range(0, len(target.values), block):
-        part = target.rows(np.arange(i, min(i + block, len(target.values))))
-        shells = np.empty((copies + 1, *part.values.shape), np.float32)
+        part = target.rows(slice(i, i + block))
+        shells = np.empty((copies + 1, *part.values.shape))
         for h in range(copies):
             a, b = phi.q["a"][h : h + 1, i : i + block], phi.q["b"][h : h + 1]
             shells[h] = part.weighted(target.kernels.path_integral(phi.metric, a, b, one, 1.0, phi.eps, 2.0))
         shells[copies] = part.weighted(part.values)
-        flat = shells.reshape(copies + 1, -1).astype(np.float64)
+        flat = shells.reshape(copies + 1, -1)
         gram += flat @ flat.T
     normal = gram[:copies, :copies]
     normal[np.diag_indices(copies)] += 1e-12 * np.trace(normal) / copies + 1e-30 + noise * target.values.size
@@ -208,8 +217,9 @@ def _solved(
 
 def _forces(target: Target, phi: PathIntegrals, noise: float) -> tuple[dict[str, np.ndarray], float]:
     """Forces on the coordinates (Eq. 6) and on log eps, with the relative error; noise pulls each cloud together."""
-    residual = target.weighted(target.values - phi.matrix(target.kernels))
-    error = float(np.linalg.norm(residual) / np.linalg.norm(target.weighted(target.values)))
+    residual = phi.matrix(target.kernels)
+    residual = target.weighted(np.subtract(target.values, residual, out=residual))
+    error = target.relative(residual)
     stress = target.weighted(residual)
     a, b = phi.q["a"], phi.q["b"]
     on_a, on_b, _, _, on_eps = target.kernels.path_integral_forces(phi.metric, a, b, phi.mu, 1.0, phi.eps, 2.0, stress)
