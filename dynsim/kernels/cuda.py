@@ -11,16 +11,14 @@ of the CPU. On numba's simulator (NUMBA_ENABLE_CUDASIM=1) the same code runs on 
 from __future__ import annotations
 
 import functools
-from importlib import import_module
 
 import numba
 import numpy as np
 from numba import cuda
 
 from . import scalar
-
-SIMULATED = bool(numba.config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
-xp = np if SIMULATED else import_module("cupy")
+from .device import SIMULATED, TYPES, xp
+from .medium_cuda import field_at, mean_field, mean_field_forces  # noqa: F401
 
 SIDE = 16  # threads along each side of a block of the path integral
 EACH = 4  # rows and columns of its square that a thread keeps
@@ -28,8 +26,7 @@ TILE = SIDE * EACH
 ROWS, LANES = 32, 8  # of a block of the forces: rows, and threads that share the columns of a row
 COLUMNS = 32  # that it takes to shared memory at a time
 THREADS, SHARE = ROWS * LANES, COLUMNS // LANES  # of a block; columns of a lane
-WIDTH = 32  # coordinates that a thread keeps; more of them take further blocks
-_TYPES = {"float32": numba.float32, "float64": numba.float64}
+DEEPEST = 32  # coordinates of a tile of the path integral
 
 _inline = cuda.jit(device=True, inline="always")
 _term = _inline(scalar.term)
@@ -106,10 +103,16 @@ def _constants(metric, eps, p, dtype):
     return dtype.type(softening), dtype.type(p), dtype.type(1), dtype.type(1 / tiny)
 
 
+def _kept(metric, dtype):
+    """Coordinates that a thread keeps in registers, with their forces; more of them take further blocks."""
+    most = 32 if dtype == np.float32 else 12
+    return most // 2 if metric == "lp" else most
+
+
 def _gathered(metric, q_a, q_b, stress, constants):
     """Forces (H, M, d) on the first end for mu = g = 1, and (H, blocks, 2) sums of F f and F slope."""
     H, M, d = q_a.shape
-    chunks, rows = -(-d // WIDTH), -(-M // ROWS)
+    chunks, rows = -(-d // _kept(metric, q_a.dtype)), -(-M // ROWS)
     on_a = xp.empty((H, M, d), q_a.dtype)
     totals = xp.empty((H, rows, 2), np.float64)
     kernel = _pulled(metric, d, -(-d // chunks), str(q_a.dtype))
@@ -120,8 +123,8 @@ def _gathered(metric, q_a, q_b, stress, constants):
 @functools.cache
 def _forward(metric, d, dtype):
     """Kernel of Eq. (5): a block is a tile of W, summed over the copies h in registers."""
-    METRIC, D, TYPE = scalar.CODES[metric], d, _TYPES[dtype]
-    DEEP = min(d, WIDTH)
+    METRIC, D, TYPE = scalar.CODES[metric], d, TYPES[dtype]
+    DEEP = min(d, DEEPEST)
     CHUNKS = -(-d // DEEP)
 
     def forward(q_a, q_b, mu, softening, p, one, huge, w):
@@ -170,7 +173,7 @@ def _forward(metric, d, dtype):
 @functools.cache
 def _pulled(metric, d, width, dtype):
     """Kernel of Eq. (6), line 1: a block is a copy h and some rows; its lanes share the columns of a row."""
-    METRIC, D, W, TYPE = scalar.CODES[metric], d, width, _TYPES[dtype]
+    METRIC, D, W, TYPE = scalar.CODES[metric], d, width, TYPES[dtype]
     STRIDE = COLUMNS + 1  # against conflicts of memory banks
 
     def pulled(q_a, q_b, stress, softening, p, one, huge, on_a, totals):

@@ -14,9 +14,10 @@ CASES = (("l2", 34, 3, 1, 2), ("l1", 3, 2, 2, 1), ("dot", 2, 2, 1, 34))
 SIMULATED = """
 import numpy as np
 from dynsim.kernels import cuda, reference
-from tests.kernels.test_cuda import CASES, compare
+from tests.kernels.test_cuda import CASES, compare, compare_medium
 for case in CASES:
     compare(cuda, *case, "float64", 1e-12)
+compare_medium(cuda, 3, 2, 4, 2, "float64", 1e-12)
 q = np.random.default_rng(0).standard_normal((300, 9))
 for delta in (1.0, 1e-3, 1e-9):  # the last one's cells do not fit into 63 bits
     assert sorted(cuda.occupied_cells(q, delta)) == sorted(reference.occupied_cells(q, delta))
@@ -44,9 +45,37 @@ def compare(kernels, metric, m, n, copies, dim, dtype, tolerance):
         reference.path_integral(metric, q_a, q_b, mu, *constants),
         *reference.path_integral_forces(metric, q_a, q_b, mu, *constants, stress),
     )
+    _close(got, wanted, tolerance, metric)
+
+
+def compare_medium(kernels, m, n, sources, dim, dtype, tolerance):
+    """The same for paths through a medium."""
+    from dynsim.kernels import medium
+
+    rng = np.random.default_rng(m + n)
+    q_a, q_b = (rng.standard_normal((2, k, dim)) for k in (m, n))
+    stress, width = rng.standard_normal((2, m, n)), 0.7
+    ways, weights = np.polynomial.legendre.leggauss(3)
+    arrays = (
+        (q_a, q_b, rng.standard_normal((sources, dim)), rng.standard_normal(sources)),
+        (0.5 + ways / 2, weights / 2),
+    )
+    own = [[kernels.xp.asarray(a, dtype) for a in part] for part in arrays]
+    got = (
+        kernels.mean_field(*own[0], width, *own[1]),
+        *kernels.mean_field_forces(*own[0], width, *own[1], kernels.xp.asarray(stress, dtype)),
+    )
+    wanted = (
+        medium.mean_field(*arrays[0], width, *arrays[1]),
+        *medium.mean_field_forces(*arrays[0], width, *arrays[1], stress),
+    )
+    _close(got, wanted, tolerance, "medium")
+
+
+def _close(got, wanted, tolerance, what):
     for mine, theirs in zip(got, wanted, strict=True):
         mine = np.asarray(mine.get() if hasattr(mine, "get") else mine, np.float64)
-        assert np.linalg.norm(mine - theirs) <= tolerance * max(np.linalg.norm(theirs), 1.0), metric
+        assert np.linalg.norm(mine - theirs) <= tolerance * max(np.linalg.norm(theirs), 1.0), what
 
 
 def test_kernels_agree_with_the_reference_on_the_simulator():
@@ -73,3 +102,11 @@ def test_kernels_agree_with_the_reference_on_a_card(metric, shape):
     from dynsim.kernels import cuda
 
     compare(cuda, metric, *shape, "float32", 2e-5)
+
+
+@pytest.mark.skipif(not _card(), reason="no CUDA device")
+@pytest.mark.parametrize("shape", [(37, 21, 40, 3), (5, 200, 300, 8)])
+def test_the_medium_agrees_with_the_reference_on_a_card(shape):
+    from dynsim.kernels import cuda
+
+    compare_medium(cuda, *shape, "float32", 2e-5)
