@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: run window test lint clean
+.PHONY: run window test soak lint clean
 
 $(BIN)/dynsim: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dynsim needs Python 3.11 or newer; try: make PYTHON=python3.11")'
@@ -32,6 +32,13 @@ test: $(VENV)/tested
 	  1) $(BIN)/python -m pytest -n 2 -p no:pytest-qt --ignore=tests/gui ;; \
 	  *) exit 1 ;; \
 	esac
+
+# The whole of tests/reliability, and a run of SOAK minutes with a follower; the table is left in runs/soak.md.
+SOAK ?= 60
+soak: $(VENV)/tested
+	mkdir -p runs && rm -f runs/soak.md
+	DYNSIM_SOAK=1 $(BIN)/python -m pytest tests/reliability
+	$(BIN)/python tests/reliability/soak.py --minutes $(SOAK) | tee -a runs/soak.md
 
 lint: $(VENV)/tested
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
+import signal
 import sys
-import textwrap
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -15,9 +13,11 @@ import typer
 from dynsim.cli_bench import bench
 from dynsim.cli_convert import convert
 from dynsim.cli_export import export
+from dynsim.cli_files import AsJson, echo_pairs, info, repair
 from dynsim.cli_merge import merge
 from dynsim.cli_report import report
 from dynsim.errors import DynsimError
+from dynsim.stopping import SIGNALS, end
 
 app = typer.Typer(
     help="A neural network as a cloud of interacting particles: simulate, record, evaluate.",
@@ -36,11 +36,12 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a key, e.g. dynamics.dt=0.5; repeatable."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
 def main() -> None:
     """Entry point: our own errors become one message and an exit code (2 for bad input, 1 otherwise)."""
+    for number in SIGNALS:
+        signal.signal(number, end)
     try:
         app()
     except DynsimError as error:
@@ -69,7 +70,6 @@ def run(
 ) -> None:
     """Simulate a scenario and leave a run folder."""
     from dynsim import runs
-    from dynsim.backend.report import final_table
     from dynsim.progress import Progress
     from dynsim.scenario import Scenario
 
@@ -80,6 +80,8 @@ def run(
         loaded = runs.smoke(loaded)
     with Progress(quiet) as progress:
         folder = runs.run(loaded, out, progress)
+    from dynsim.backend.report import final_table  # not before the run: it imports what a run does not need
+
     final_table(folder)
 
 
@@ -102,34 +104,10 @@ def resume(folder: Folder, settings: Settings = None, quiet: Quiet = False) -> N
 @app.command()
 def scenarios() -> None:
     """List the shipped scenarios."""
-    from dynsim.scenario import shipped_scenarios
+    from dynsim.shipped import shipped_scenarios
 
     listed = shipped_scenarios()
-    _echo_pairs(dict(listed))
-
-
-@app.command()
-def info(
-    path: Annotated[Path, typer.Argument(metavar="DIR|FILE", help="A run folder, trajectory, model or scenario.")],
-    as_json: AsJson = False,
-) -> None:
-    """Say what is inside a run folder or file."""
-    from dynsim.backend.report import describe
-
-    lines = describe(path)
-    if as_json:
-        typer.echo(json.dumps(lines, indent=2))
-        return
-    _echo_pairs({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in lines.items()})
-
-
-def _echo_pairs(pairs: Mapping[str, object]) -> None:
-    """Two columns; on a terminal the second is folded to its width, elsewhere a pair stays on its line."""
-    width = max(map(len, pairs)) + 2
-    room = max(shutil.get_terminal_size().columns - width, 40) if sys.stdout.isatty() else sys.maxsize
-    for key, value in pairs.items():
-        lines = textwrap.wrap(str(value), room, break_long_words=False, break_on_hyphens=False) or [""]
-        typer.echo(f"{key:<{width}}" + ("\n" + " " * width).join(lines))
+    echo_pairs(dict(listed))
 
 
 @app.command()
@@ -169,6 +147,8 @@ def reproduce(
     typer.echo(f"In {folder}: {', '.join(f'{t.name}.md' for t in tables)}, .json, pictures, and raw/ with every run.")
 
 
+app.command()(info)
+app.command()(repair)
 app.command()(convert)
 app.command()(export)
 app.command()(report)

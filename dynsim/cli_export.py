@@ -1,4 +1,4 @@
-"""The command `dynsim export`."""
+"""The command `dynsim export`: classifiers and trajectories for other programs."""
 
 from __future__ import annotations
 
@@ -10,19 +10,30 @@ import typer
 
 
 def export(
-    source: Annotated[Path, typer.Argument(metavar="RUN|MODEL", help="A run folder or a model file.")],
-    to: Annotated[str, typer.Option(help="onnx, npz, safetensors or sklearn.")],
+    source: Annotated[Path, typer.Argument(metavar="RUN|FILE", help="A run folder, a model or a trajectory.")],
+    to: Annotated[str, typer.Option(help="onnx, npz, safetensors or sklearn; gsd for the trajectory.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write it; a model card goes to FILE.md.")],
     form: Annotated[
         str, typer.Option(help="dense: weights are stored; dyn: coordinates, from which the ONNX graph computes them.")
     ] = "dense",
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
-    """Write a classifier for other programs, compared with the model before it is written."""
+    """Write a classifier for other programs, compared with the model before it is written; or a trajectory."""
     from dynsim.backend.export import export as write
 
+    if to == "gsd":
+        _trajectory(source, out, as_json)
+        return
     report = write(source, to, out, form)
     typer.echo(json.dumps(report, indent=2) if as_json else _told(report))
+
+
+def _trajectory(source: Path, out: Path, as_json: bool) -> None:
+    from dynsim.backend.gsd_export import export_gsd
+
+    report = export_gsd(source, out)
+    line = "{file}: {frames} frames of {particles} particles, {file_bytes:,} bytes".format_map(report)
+    typer.echo(json.dumps(report, indent=2) if as_json else line)
 
 
 def _told(report: dict[str, Any]) -> str:

@@ -112,6 +112,7 @@ def finite_values(X: np.ndarray, where: str, row: Callable[[int], str] = "sample
         values = X.astype(np.float32, copy=False)
     if X.dtype == np.uint8:
         values /= 255
+        return values
     finite = np.isfinite(values)
     if not finite.all():
         bad = tuple(np.argwhere(~finite)[0].tolist())
@@ -154,6 +155,23 @@ def _npz_info(held: dict[str, zipfile.ZipInfo], key: str, where: str) -> zipfile
 
 
 def _npz_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> np.ndarray:
+    """Numbers, or labels where the key says so."""
+    array = npz_member(archive, info, where)
+    _check_kind(array.dtype, info.filename.startswith("y"), where)
+    return array.astype({"S": "U", "b": "i1"}.get(array.dtype.kind, array.dtype), copy=False)
+
+
+def npz_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Every array of an .npz, none of them objects, by its name. Raises DataError."""
+    where = str(path)
+    with parsing(path, "an .npz file of arrays"), zipfile.ZipFile(path) as archive:
+        infos = archive.infolist()
+        bounded(sum(info.file_size for info in infos), where)
+        names = [info.filename.removesuffix(".npy") for info in infos]
+        return {name: npz_member(archive, info, f"{where}, {name}") for name, info in zip(names, infos)}
+
+
+def npz_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> np.ndarray:
     """One array, after its header's claims were compared with the bytes that the archive has for it."""
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise DataError("is packed in a way that numpy.savez does not use", where=where, allowed="stored, deflate")
@@ -161,7 +179,14 @@ def _npz_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> n
         old = np.lib.format.read_magic(file) == (1, 0)
         read_header = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
         shape, _, dtype = read_header(file)
-        _check_kind(dtype, info.filename.startswith("y"), where)
+        if dtype.hasobject:
+            raise DataError(
+                "is an object array, that is a pickle, which could run any code",
+                where=where,
+                given=f"dtype {dtype}",
+                allowed="arrays of numbers (labels also fixed-length words)",
+                hint="convert it, e.g. with numpy.array(X, dtype='float32') or numpy.array(y, dtype=str)",
+            )
         size, claimed = info.file_size - file.tell(), math.prod(shape) * dtype.itemsize
         if size != claimed:
             raise DataError(
@@ -172,19 +197,10 @@ def _npz_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> n
             )
         bounded(4 * math.prod(shape), where)  # as float32
         file.seek(0)
-        array = np.lib.format.read_array(file, allow_pickle=False)
-    return array.astype({"S": "U", "b": "i1"}.get(dtype.kind, dtype), copy=False)
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _check_kind(dtype: np.dtype, labels: bool, where: str) -> None:
-    if dtype.hasobject:
-        raise DataError(
-            "is an object array, that is a pickle, which could run any code",
-            where=where,
-            given=f"dtype {dtype}",
-            allowed="numbers (labels also fixed-length words)",
-            hint="convert it, e.g. with numpy.array(X, dtype='float32') or numpy.array(y, dtype=str)",
-        )
     if dtype.kind not in ("biufUS" if labels else "biuf"):
         allowed = "whole numbers or words" if labels else "real numbers"
         raise DataError("has an unusable dtype", where=where, given=dtype, allowed=allowed)

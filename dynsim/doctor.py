@@ -14,8 +14,8 @@ import psutil
 from dynsim import datasets
 from dynsim.kernels import reference
 from dynsim.kernels.load import available, load, thread_count
-from dynsim.runs import version_of
 from dynsim.shipped import data_folder, scenario_folder
+from dynsim.versions import version_of
 
 OPTIONAL = {
     "torch": "torch",

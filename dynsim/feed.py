@@ -15,6 +15,7 @@ import numpy as np
 
 from dynsim.commands import Opened, Report
 from dynsim.frame import Cast, Frame
+from dynsim.lock import is_held
 from dynsim.ring import FrameRing
 from dynsim.trajectory import flags
 from dynsim.trajectory.reader import Trajectory
@@ -22,7 +23,8 @@ from dynsim.trajectory.reader import Trajectory
 Event = tuple[int, str, str]
 # Seconds between two looks at a file that is being written; its writer flushes five times a second.
 FILE_PERIOD = 0.05
-# Seconds without a new frame after which a writer is looked for, and after which it is taken for dead.
+# Seconds without a new frame after which a writer is looked for, and after which it is taken for dead where the file
+# system has no locks, which would tell.
 WRITER_PERIOD, WRITER_SILENCE = 1.0, 120.0
 
 
@@ -128,7 +130,11 @@ class MemoryFeed:
 class FileFeed:
     """A trajectory file. One that is being written is followed through SWMR; nothing else differs.
 
-    `growing` says whether a writer has it open and has written lately.
+    Attributes
+    ----------
+    growing : whether a living writer has it open.
+    killed : whether its writer has ended without closing it.
+    planned : steps that the run asked for at its start, None where the file does not say.
 
     Raises what `Trajectory` raises.
     """
@@ -139,8 +145,14 @@ class FileFeed:
         self._period, self._looked = period, -np.inf
         self._frames = self._rows = self._events = 0
         self._steps = np.zeros(0, np.int64)
-        self._path, self._grew = path, monotonic()
-        self.growing = flags.is_open(path)
+        self.planned = _number(self._trajectory.parameters.get("steps", ""))
+        self._path, self._grew = Path(path), monotonic()
+        self._looked_for_writer = self._grew
+        self.growing = self._has_writer()
+
+    @property
+    def killed(self) -> bool:
+        return not self.growing and flags.is_open(self._path)
 
     @property
     def steps(self) -> np.ndarray:
@@ -172,12 +184,19 @@ class FileFeed:
         return News(file.frame(self._frames - 1), history, scalars, events)
 
     def _watch_writer(self, more: bool) -> None:
-        """Whether it still grows: its writer closes it at the end, and one that was killed is silent."""
+        """Whether it still grows: its writer closes it at the end, and one that was killed holds no lock."""
         now = monotonic()
         if more:
-            self._grew = now
-        elif self.growing and now - self._grew > WRITER_PERIOD:
-            self.growing = flags.is_open(self._path) and now - self._grew < WRITER_SILENCE
+            self._grew = self._looked_for_writer = now
+        elif self.growing and now - self._looked_for_writer > WRITER_PERIOD:
+            self._looked_for_writer = now
+            self.growing = self._has_writer()
+
+    def _has_writer(self) -> bool:
+        if not flags.is_open(self._path):
+            return False
+        held = is_held(self._path)
+        return monotonic() - self._grew < WRITER_SILENCE if held is None else held
 
     def close(self) -> None:
         self._trajectory.close()
@@ -251,6 +270,10 @@ def trajectory_of(path: str | Path) -> Path:
     """The trajectory file that a path means: a file itself, or the one in a run folder."""
     path = Path(path)
     return path / "trajectory.h5" if path.is_dir() else path
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdigit() else None
 
 
 def _joined(tables: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:

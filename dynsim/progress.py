@@ -56,7 +56,7 @@ class Progress:
         rate = (step - self._first) / max(now - self._start, 1e-9)
         left = (total - step) / rate if rate else float("inf")
         known = "  ".join(f"{label} {value:.4g}" for label, value in self._seen.items() if value == value)
-        text = f"{rate:7.1f} steps/s  ETA {_clock(left)}  {known}"
+        text = f"{rate:7.1f} steps/s  ETA {clock(left)}  {known}"
         if self._bar is not None:
             self._bar.update(self._task, completed=step, numbers=text)
         else:
@@ -86,7 +86,8 @@ class Progress:
         print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Seconds as [H:]MM:SS."""
     if seconds == float("inf"):
         return "--:--"
     minutes, s = divmod(int(seconds), 60)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from time import perf_counter
 from typing import Any
@@ -10,49 +12,66 @@ from typing import Any
 from dynsim import checkpoint
 from dynsim.backend.formats import save_model
 from dynsim.backend.inference import Model
+from dynsim.files import write_atomically
 from dynsim.frame import Frame
 from dynsim.kernels.load import thread_count
+from dynsim.lock import Lock
 from dynsim.progress import Progress
 from dynsim.runfolder import CHECKPOINT, MODEL, SUMMARY, TRAJECTORY, RunFolder
 from dynsim.scenario import Scenario
 from dynsim.simulation import Simulation
-from dynsim.summary import Teller, plain, summarise, train_twin, versions
+from dynsim.stopping import Stop
+from dynsim.summary import Teller, plain, summarise, train_twin
 from dynsim.trajectory.writer import TrajectoryWriter
+from dynsim.versions import versions
 
 
 class Recording:
-    """A simulation, its run folder and its trajectory; a context manager that closes the file.
+    """A simulation, its run folder and its trajectory; a context manager that closes the file and frees the folder.
 
     Parameters
     ----------
+    lock : of the folder.
     writer : of the folder's trajectory, at the simulation's step.
     elapsed : seconds that the run has taken before.
     """
 
     def __init__(
-        self, simulation: Simulation, folder: RunFolder, writer: TrajectoryWriter, elapsed: float = 0.0
+        self, simulation: Simulation, folder: RunFolder, lock: Lock, writer: TrajectoryWriter, elapsed: float = 0.0
     ) -> None:
-        self.simulation, self.folder, self._writer = simulation, folder, writer
-        self._started = perf_counter() - elapsed
-        self._saved = perf_counter()
+        self.simulation, self.folder, self._lock, self._writer = simulation, folder, lock, writer
+        self._started = perf_counter() - elapsed  # a clock that nobody can set back
+        self._saved, self._saved_step = perf_counter(), simulation.system.step
         self._steps, self._busy, self._complete = 0, 0.0, True
         folder.drop_checkpoints_after(simulation.system.step if folder.checkpoint is not None else -1)
         if simulation.system.step == 0 and writer.last_step < 0:
             writer.write(simulation.frame())
 
-    def step(self) -> Frame | None:
-        """One step; the frame that it wrote, if one was due. Raises DivergenceError, RunFolderError."""
+    def step(self, stop: Stop | None = None) -> Frame | None:
+        """One step; the frame that it wrote, if one was due. Raises DivergenceError, RunFolderError.
+
+        Parameters
+        ----------
+        stop : what may break it off by KeyboardInterrupt; it is then as if it had not begun.
+        """
         begun = perf_counter()
         self._go_on()
-        self.simulation.step()
+        with _whole(self.simulation), stop.in_time() if stop is not None else nullcontext():
+            self.simulation.step()
         frame = self.simulation.frame() if self.simulation.frame_due else None
         if frame is not None:
             self._writer.write(frame)
         self._steps += 1
         self._busy += perf_counter() - begun
-        if perf_counter() - self._saved > self.simulation.scenario.run.checkpoint:
+        if self._checkpoint_due:
             self.save()
         return frame
+
+    @property
+    def _checkpoint_due(self) -> bool:
+        run, steps = self.simulation.scenario.run, self.simulation.system.step - self._saved_step
+        late = perf_counter() - self._saved > run.checkpoint
+        return late or (run.checkpoint_steps is not None and steps >= run.checkpoint_steps)
 
     def note(self) -> None:
         """Write down what was done to the simulation since the last frame.
@@ -66,22 +85,31 @@ class Recording:
             self._writer.write(replace(self.simulation.look(), events=self.simulation.hand_over()))
 
     def save(self) -> None:
-        """Write a checkpoint; the file holds every frame that it knows of."""
+        """Write a checkpoint; the file holds every frame that it knows of. Raises RunFolderError."""
+        if not self.simulation.done:
+            self._go_on()
         self._writer.flush()
         checkpoint.save(self.folder / CHECKPOINT, self.simulation, perf_counter() - self._started)
         self.folder.keep_checkpoint(self.simulation.system.step)
-        self._saved = perf_counter()
+        self._saved, self._saved_step = perf_counter(), self.simulation.system.step
 
-    def finish(self, progress: Teller | None = None, twin: bool = True) -> dict[str, Any]:
+    def finish(
+        self, progress: Teller | None = None, twin: bool = True, within: AbstractContextManager | None = None
+    ) -> dict[str, Any]:
         """Evaluate the state and leave model and summary in the folder; the summary. It may go on afterwards.
 
         Parameters
         ----------
         twin : train the weight-based twin too, where the scenario asks for one.
+        within : entered for all that can be done again after the last checkpoint.
         """
-        progress, simulation = progress or Progress(quiet=True), self.simulation
         self.note()
         self.save()
+        with within or nullcontext():
+            return self._evaluate(progress or Progress(quiet=True), twin)
+
+    def _evaluate(self, progress: Teller, twin: bool) -> dict[str, Any]:
+        simulation = self.simulation
         self.folder.log(f"done at step {simulation.system.step}: {simulation.stopped or 'all steps done'}")
         progress.phase("evaluating")
         rate = self._steps / self._busy if self._steps else 0.0
@@ -90,13 +118,16 @@ class Recording:
             save_model(Model.of(simulation), self.folder / MODEL)
             if twin and simulation.scenario.run.twin is not None:
                 summary["twin"] = train_twin(simulation, progress)
-        checkpoint.write_atomically(self.folder / SUMMARY, (json.dumps(plain(summary), indent=2) + "\n").encode())
+        write_atomically(self.folder / SUMMARY, (json.dumps(plain(summary), indent=2) + "\n").encode())
         self._complete = True
         return summary
 
     def close(self) -> None:
-        """Close the trajectory; safe to call twice. What was done since the last `save` is only in the trajectory."""
-        self._writer.close()
+        """Close the trajectory and free the folder; safe to call twice.
+
+        What was done since the last `save` is only in the trajectory.
+        """
+        self.__exit__(None, None, None)
 
     def _go_on(self) -> None:
         """A summary says that a run is complete, which it is no more."""
@@ -108,7 +139,22 @@ class Recording:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._writer.__exit__(*error)
+        try:
+            self._writer.__exit__(*error)
+        finally:
+            self._lock.release()
+
+
+@contextmanager
+def _whole(simulation: Simulation) -> Iterator[None]:
+    """A step that is broken off has not been: states are replaced, never changed."""
+    before, rows = dict(vars(simulation)), len(simulation.pending)
+    try:
+        yield
+    except KeyboardInterrupt:
+        vars(simulation).update(before)
+        del simulation.pending[rows:]
+        raise
 
 
 def new_trajectory(simulation: Simulation, folder: RunFolder, scenario: str) -> TrajectoryWriter:
@@ -128,6 +174,7 @@ def new_trajectory(simulation: Simulation, folder: RunFolder, scenario: str) -> 
         parameters={
             "scenario": scenario,
             "seed": str(simulation.scenario.run.seed),
+            "steps": str(simulation.total_steps),
             "versions": json.dumps(versions(), sort_keys=True),
             "threads": str(thread_count(simulation.kernels)),
         },

@@ -4,8 +4,10 @@ scenario.toml      resolved: every default spelled out
 summary.json       the final numbers; its presence says that the run is complete
 log.txt            what happened when
 trajectory.h5      frames and observables (H5MD)
-checkpoints/       latest.safetensors, the whole state; step-NUMBER.safetensors, up to twelve on the way
+checkpoints/       latest.safetensors, the whole state, and .prev, the one before; step-NUMBER.safetensors, up to
+                   twelve on the way
 model.safetensors  the classifier
+lock               locked by the process that writes here, if any
 """
 
 from __future__ import annotations
@@ -17,7 +19,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dynsim.errors import RunFolderError
+from dynsim.errors import FileFormatError, RunFolderError
+from dynsim.files import name_too, refuse_full
+from dynsim.lock import NAME as LOCK
+from dynsim.lock import Lock, folder_lock, holder, is_held
 from dynsim.scenario import Scenario
 
 SUMMARY, SCENARIO, LOG, TRAJECTORY, MODEL = (
@@ -52,13 +57,21 @@ class RunFolder:
     @classmethod
     def create(cls, out: str | Path | None, name: str) -> RunFolder:
         """A new folder: `out`, or runs/NAME, runs/NAME-2, ...; an existing one is refused."""
-        path = Path(out) if out is not None else _free_folder(name)
-        refuse_existing(path)
+        path = place(out, name)
         try:
             (path / "checkpoints").mkdir(parents=True)
         except OSError as error:
             raise RunFolderError("cannot be created", where=str(path), given=error.strerror) from None
         return cls(path)
+
+    def lock(self) -> Lock:
+        """The folder for this process alone; raises RunFolderError where another one has it, and says which."""
+        return folder_lock(self.path)
+
+    @property
+    def writer(self) -> str:
+        """Which process writes here now, "" where none is known to."""
+        return holder(self / LOCK) if is_held(self / LOCK) else ""
 
     def __truediv__(self, name: str | Path) -> Path:
         return self.path / name
@@ -69,17 +82,20 @@ class RunFolder:
 
     @property
     def summary(self) -> dict[str, Any] | None:
-        """The final numbers, or None for an unfinished run."""
+        """The final numbers, or None for an unfinished run; raises FileFormatError for a damaged file."""
         file = self / SUMMARY
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+        return read_summary(file) if file.is_file() else None
 
     @property
     def checkpoint(self) -> Path | None:
-        """The newest checkpoint, or the one before it, or None."""
-        for path in (self / CHECKPOINT, (self / CHECKPOINT).with_name(CHECKPOINT.name + ".prev")):
-            if path.is_file():
-                return path
-        return None
+        """The newest checkpoint, or None."""
+        return next(iter(self.saved), None)
+
+    @property
+    def saved(self) -> list[Path]:
+        """All checkpoints, the newest first."""
+        newest = self / CHECKPOINT, (self / CHECKPOINT).with_name(CHECKPOINT.name + ".prev")
+        return [path for path in newest if path.is_file()] + list(reversed(self.checkpoints.values()))
 
     @property
     def checkpoints(self) -> dict[int, Path]:
@@ -87,9 +103,9 @@ class RunFolder:
         named = (self / CHECKPOINT).parent.glob("step-*.safetensors")
         return dict(sorted((int(p.stem[5:]), p) for p in named if p.stem[5:].isdigit()))
 
-    def checkpoint_before(self, step: int) -> Path | None:
-        """The newest numbered checkpoint at or before a step, or None."""
-        return next((path for at, path in reversed(self.checkpoints.items()) if at <= step), None)
+    def checkpoints_until(self, step: int) -> list[Path]:
+        """The numbered checkpoints at or before a step, the newest first."""
+        return [path for at, path in reversed(self.checkpoints.items()) if at <= step]
 
     def numbered(self, step: int) -> Path:
         """Where the checkpoint of a step is kept."""
@@ -97,11 +113,19 @@ class RunFolder:
 
     def keep_checkpoint(self, step: int) -> None:
         """Give the newest checkpoint a second name by its step; of all, keep twelve spread evenly over the run."""
-        self.numbered(step).unlink(missing_ok=True)
-        os.link(self / CHECKPOINT, self.numbered(step))
+        name_too(self / CHECKPOINT, self.numbered(step))
         known = self.checkpoints
         while len(known) > KEPT_CHECKPOINTS:
             known.pop(_most_crowded(list(known))).unlink()
+
+    def go_back_to(self, path: Path) -> None:
+        """Make an older checkpoint the newest: those after it are damaged, or are to be made again."""
+        newest = self / CHECKPOINT
+        before = newest.with_name(CHECKPOINT.name + ".prev")
+        if path != newest:
+            name_too(path, newest)
+            if path != before:
+                before.unlink(missing_ok=True)
 
     def drop_checkpoints_after(self, step: int) -> None:
         """Forget a future that a run has not taken."""
@@ -121,10 +145,53 @@ class RunFolder:
             f.write(f"{datetime.now().isoformat(timespec='seconds')}  {line}\n")
 
 
-def refuse_existing(path: Path) -> None:
-    """Raises RunFolderError where something is in the way."""
+def place(out: str | Path | None, name: str) -> Path:
+    """Where a new run goes: `out`, or runs/NAME, runs/NAME-2, ...
+
+    Raises RunFolderError where something is in the way, nothing can be written or the disk is nearly full.
+    """
+    path = Path(out) if out is not None else _free_folder(name)
     if path.exists():
         raise RunFolderError("exists already", where=str(path), hint=f"another --out, or: dynsim resume {path}")
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        given = f"{parent} cannot be written to"
+        raise RunFolderError("cannot be created", where=str(path), given=given, hint="another --out")
+    refuse_full(parent)
+    return path
+
+
+# What whoever shows a summary takes for granted, with its types in JSON.
+_SUMMARY: dict[str, tuple[type, ...]] = {
+    "scenario": (str,),
+    "stopped": (str,),
+    "steps": (int,),
+    "threads": (int,),
+    "wall_s": (int, float),
+    "steps_per_s": (int, float),
+    "parameters": (int,),
+    "bytes": (int,),
+    "macs": (int,),
+    "final": (dict,),
+    "observables": (dict,),
+}
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """The numbers in a summary.json. Raises FileFormatError that names the key which is missing or something else."""
+    try:
+        summary = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise FileFormatError("not readable JSON", where=str(path), given=str(error)) from None
+    numbers: dict[str, Any] = {}
+    for key, kinds in _SUMMARY.items():
+        if not isinstance(summary, dict) or not isinstance(summary.get(key), kinds):
+            raise FileFormatError(f"{key!r} is missing or damaged", where=str(path))
+        numbers |= summary[key] if dict in kinds else {}
+    for name, value in numbers.items():
+        if not isinstance(value, int | float | None):
+            raise FileFormatError(f"{name!r} is no number", where=str(path), given=repr(value)[:80])
+    return summary
 
 
 def _most_crowded(steps: list[int]) -> int:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import signal
-import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,25 +13,26 @@ from typing import Any
 import numpy as np
 
 from dynsim import checkpoint
-from dynsim.errors import DynsimError, OptionError, ScenarioError
+from dynsim.errors import DynsimError, OptionError, RunFolderError
+from dynsim.feed import trajectory_of
+from dynsim.files import unwritable, write_atomically
 from dynsim.interventions import Event
-from dynsim.kernels.load import compile_for
+from dynsim.lock import Lock
+from dynsim.preparing import done_before, portable, prepare, restored
 from dynsim.progress import Progress
 from dynsim.recording import Recording, new_trajectory, reopened_trajectory
-from dynsim.runfolder import SCENARIO, TRAJECTORY, RunFolder, refuse_existing
+from dynsim.runfolder import SCENARIO, TRAJECTORY, RunFolder, place
 from dynsim.scenario import Scenario
 from dynsim.simulation import Simulation
-from dynsim.summary import Teller, version_of
+from dynsim.stopping import Interrupted, Stop
+from dynsim.summary import Teller
+from dynsim.trajectory.mending import Repaired
+from dynsim.trajectory.mending import repair as mend
 from dynsim.trajectory.reader import Trajectory
 from dynsim.trajectory.writer import TrajectoryWriter
+from dynsim.versions import version_of
 
-
-class Interrupted(DynsimError):
-    """A signal asked the run to stop; its step was finished and a checkpoint written."""
-
-    def __init__(self, number: int, folder: Path) -> None:
-        self.number = number
-        super().__init__(f"stopped by {signal.Signals(number).name}", where=str(folder), hint=f"dynsim resume {folder}")
+__all__ = ["Interrupted", "branch", "reopen", "repair", "resume", "run", "smoke", "start"]
 
 
 def smoke(scenario: Scenario) -> Scenario:
@@ -53,93 +52,101 @@ def smoke(scenario: Scenario) -> Scenario:
 def run(scenario: Scenario, out: str | Path | None = None, progress: Teller | None = None) -> RunFolder:
     """Simulate a scenario from its beginning to its end into a new folder.
 
-    Raises RunFolderError for an existing folder, ResourceError, DataError, DivergenceError, Interrupted.
+    Raises RunFolderError for a folder that exists or cannot be written, ResourceError, DataError, DivergenceError,
+    Interrupted.
     """
     progress = progress or Progress(quiet=True)
-    return _drive(start(scenario, out, progress), progress)
+    with Stop() as stop:
+        with stop.at_once():
+            simulation = _planned(scenario, out, progress)
+        return _drive(_begun(simulation, scenario, out), progress, stop)
 
 
 def start(scenario: Scenario, out: str | Path | None = None, progress: Teller | None = None) -> Recording:
     """A scenario at its beginning, recorded into a new folder; raises as `run` does."""
-    if out is not None:
-        refuse_existing(Path(out))
-    simulation = _prepare(_portable(scenario), progress or Progress(quiet=True))
+    return _begun(_planned(scenario, out, progress or Progress(quiet=True)), scenario, out)
+
+
+def _planned(scenario: Scenario, out: str | Path | None, progress: Teller) -> Simulation:
+    """Everything that takes its time, before there is a folder."""
+    place(out, scenario.name)
+    simulation = prepare(portable(scenario), progress)
+    simulation.recorded_names()  # asks field and observables, so that they are compiled
+    return simulation
+
+
+def _begun(simulation: Simulation, scenario: Scenario, out: str | Path | None) -> Recording:
     folder = RunFolder.create(out, scenario.name)
-    text = _write_scenario(simulation, folder)
-    folder.log(f"run {scenario.name} seed {scenario.run.seed}, dynsim {version_of('dynsim')}")
-    return Recording(simulation, folder, new_trajectory(simulation, folder, text))
+    with ExitStack() as opened:
+        lock = opened.enter_context(folder.lock())
+        text = _write_scenario(simulation, folder)
+        folder.log(f"run {scenario.name} seed {scenario.run.seed}, dynsim {version_of('dynsim')}")
+        writer = opened.enter_context(new_trajectory(simulation, folder, text))
+        recording = Recording(simulation, folder, lock, writer)
+        opened.pop_all()
+    return recording
 
 
 def resume(path: str | Path, settings: Iterable[str] = (), progress: Teller | None = None) -> tuple[RunFolder, bool]:
     """Go on with a run folder to its end; returns it and whether there was anything left to do.
 
     More epochs or steps than before start a new learning event, so that the Eq. (10) limit opens again; a phase on
-    weights or of a fit has its own length.
-    Raises ScenarioError for a setting that would make it another run.
+    weights or of a fit has its own length. Where the newest checkpoint is damaged, the one before it is taken.
+    Raises ScenarioError for a setting that would make it another run, RunFolderError where another process writes
+    the folder, FileFormatError where no checkpoint is sound or the newest is of another scenario or version.
     """
     progress = progress or Progress(quiet=True)
     folder, settings = RunFolder.open(path), list(settings)
     finished = folder.summary is not None
     if finished and not settings:
         return folder, False
-    state = _restored(folder, settings, progress)
-    if finished and (folder.checkpoint is None or state[0].done):
-        return folder, False
-    return _drive(_reopened(folder, settings, *state), progress), True
+    with Stop() as stop, ExitStack() as opened:
+        lock = opened.enter_context(folder.lock())
+        stop.folder = folder.path
+        with stop.at_once():
+            state = restored(folder, settings, progress)
+        if finished and (folder.checkpoint is None or state[0].done):
+            return folder, False
+        recording = _reopened(folder, lock, settings, *state)
+        opened.pop_all()
+        return _drive(recording, progress, stop), True
 
 
 def reopen(path: str | Path, settings: Iterable[str] = (), progress: Teller | None = None) -> Recording:
-    """A run folder from its newest checkpoint, finished or not; raises as `resume` does."""
+    """A run folder from its newest sound checkpoint, finished or not; raises as `resume` does."""
     folder, settings = RunFolder.open(path), list(settings)
-    return _reopened(folder, settings, *_restored(folder, settings, progress or Progress(quiet=True)))
+    with ExitStack() as opened:
+        lock = opened.enter_context(folder.lock())
+        state = restored(folder, settings, progress or Progress(quiet=True))
+        recording = _reopened(folder, lock, settings, *state)
+        opened.pop_all()
+    return recording
+
+
+def repair(path: str | Path) -> Repaired:
+    """Close the trajectory of a run folder, or a trajectory file, that a killed writer left open.
+
+    Raises RunFolderError while a process writes it, FileFormatError where a kill is not what ails it.
+    """
+    file = trajectory_of(path)
+    with RunFolder(file.parent).lock() if (file.parent / SCENARIO).is_file() else nullcontext():
+        return mend(file)
 
 
 PHASES = {"weights": "training on weights", "fit": "fitting the particles", "coordinates": "simulating"}
-# What may differ when a run goes on: its length, and how it is watched.
-CHANGEABLE = ("run.epochs", "run.steps", "run.stop", "run.checkpoint", "run.device", "run.twin", "record.every")
 
 
-def refuse_another(before: Scenario, after: Scenario) -> None:
-    """Raises ScenarioError if a resumed run would not be the same run."""
-    old, new = (s.model_dump(mode="json") for s in (before, after))
-    changed = [
-        f"{table}.{key}"
-        for table in ("system", "field", "dynamics", "recipe", "merge", "run", "record")
-        for key in old[table]
-        if old[table][key] != new[table][key] and f"{table}.{key}" not in CHANGEABLE
-    ]
-    if changed:
-        raise ScenarioError(
-            f"{', '.join(changed)} cannot change when a run goes on",
-            where="--set",
-            allowed=", ".join(CHANGEABLE),
-            hint="start a new run",
-        )
-
-
-def _restored(folder: RunFolder, settings: list[str], progress: Teller) -> tuple[Simulation, float, str]:
-    """The folder's simulation at its newest checkpoint, the seconds it had taken, and its scenario from the start."""
-    before, scenario = folder.scenario, Scenario.load(folder / SCENARIO, settings)
-    refuse_another(before, scenario)
-    simulation, elapsed = _prepare(_portable(scenario), progress), 0.0
-    text = simulation.resolved.to_toml()
-    planned, longer = simulation.planned_steps(before), simulation.planned
-    if folder.checkpoint is not None:
-        elapsed = checkpoint.load(folder.checkpoint, simulation)
-    if longer != planned:
-        simulation.total_steps = longer
-    step = simulation.system.step
-    if step and longer > max(step, planned) and simulation.phase.kind == "coordinates":
-        simulation.learning_event(longer - step, "resumed with another length")
-    return simulation, elapsed, text
-
-
-def _reopened(folder: RunFolder, settings: list[str], simulation: Simulation, elapsed: float, text: str) -> Recording:
+def _reopened(
+    folder: RunFolder, lock: Lock, settings: list[str], simulation: Simulation, elapsed: float, text: str
+) -> Recording:
     folder.log(f"resumed at step {simulation.system.step} of {simulation.total_steps} {' '.join(settings)}".rstrip())
-    recording = Recording(simulation, folder, reopened_trajectory(simulation, folder, text), elapsed)
-    if settings and simulation.system.step:
-        recording.save()  # before the scenario says that the run is longer: its learning event is in no other place
-    checkpoint.write_atomically(folder / SCENARIO, text.encode())
+    with ExitStack() as opened:
+        writer = opened.enter_context(reopened_trajectory(simulation, folder, text))
+        recording = Recording(simulation, folder, lock, writer, elapsed)
+        if settings and simulation.system.step:
+            recording.save()  # before the scenario says that the run is longer: its learning event is in no other place
+        write_atomically(folder / SCENARIO, text.encode())
+        opened.pop_all()
     return recording
 
 
@@ -160,19 +167,23 @@ def branch(source: str | Path, step: int, out: str | Path | None = None, progres
             raise OptionError("the run has not been there", where=str(source), given=step, allowed=f"0 ... {last}")
         begun = Scenario.from_text(past.scenario, where=str(past.path)).run
         plan = {"run.epochs": begun.epochs, "run.steps": begun.steps}
-        simulation = _prepare(_portable(origin.scenario.changed(**plan)), progress)
+        simulation = prepare(portable(origin.scenario.changed(**plan)), progress)
         text = simulation.resolved.to_toml()
         earlier = [event for event in events if event[0] < step]
         _replay(simulation, origin, earlier, step, progress)
         folder = RunFolder.create(out, f"{simulation.scenario.name}-branch")
-        checkpoint.write_atomically(folder / SCENARIO, text.encode())
-        folder.log(f"branched from {origin.path} at step {step}")
-        if not _as_recorded(simulation, past):
-            folder.log("the replay differs from the recorded frame: another machine, device or version")
-        recording = Recording(simulation, folder, _copied(simulation, past, folder, text))
+        with ExitStack() as opened:
+            lock = opened.enter_context(folder.lock())
+            write_atomically(folder / SCENARIO, text.encode())
+            folder.log(f"branched from {origin.path} at step {step}")
+            if not _as_recorded(simulation, past):
+                folder.log("the replay differs from the recorded frame: another machine, device or version")
+            writer = opened.enter_context(_copied(simulation, past, folder, text))
+            recording = Recording(simulation, folder, lock, writer)
+            opened.pop_all()
     try:
         for at, path in origin.checkpoints.items():
-            if at <= step and _done_before(path) <= len(earlier):
+            if at <= step and done_before(path) <= len(earlier):
                 shutil.copyfile(path, folder.numbered(at))
         simulation.branched(origin.path.resolve().name, step)
         recording.note()
@@ -193,19 +204,16 @@ def _history(origin: RunFolder, past: Trajectory) -> tuple[list[Event], int]:
     return events, last
 
 
-def _done_before(path: Path) -> int:
-    """How many events a checkpoint's state has behind it."""
-    notes = checkpoint.peek(path)
-    return notes["logged"] + len(notes["events"])
-
-
 def _replay(simulation: Simulation, origin: RunFolder, events: list[Event], step: int, progress: Teller) -> None:
     """Bring a fresh simulation to `step` as the run got there, doing again what was done before."""
-    path = origin.checkpoint_before(step)
-    if path is not None and _done_before(path) > len(events):  # saved after something had been done at this step
-        path = origin.checkpoint_before(step - 1)
-    if path is not None:
-        checkpoint.load(path, simulation)
+    for path in origin.checkpoints_until(step):
+        try:
+            # Not one that was saved after something had been done at this step.
+            if done_before(path) <= len(events):
+                checkpoint.load(path, simulation)
+                break
+        except checkpoint.DamagedCheckpointError:
+            continue
     waiting = deque(events[simulation.logged + len(simulation.events) :])
     progress.phase("replaying", step, simulation.system.step)
     while simulation.system.step < step:
@@ -245,76 +253,44 @@ def _copied(simulation: Simulation, past: Trajectory, folder: RunFolder, text: s
 
 def _write_scenario(simulation: Simulation, folder: RunFolder) -> str:
     text = simulation.resolved.to_toml()
-    checkpoint.write_atomically(folder / SCENARIO, text.encode())
+    write_atomically(folder / SCENARIO, text.encode())
     return text
 
 
-def _portable(scenario: Scenario) -> Scenario:
-    """Paths of data are made absolute: the run folder is another place than the scenario's."""
-    named = {"field.dataset": scenario.field.dataset, "field.target": scenario.field.target}
-    files = {k: v for k, v in named.items() if isinstance(v, str) and v and scenario.located(v).is_file()}
-    return scenario.changed(**{k: str(scenario.located(v)) for k, v in files.items()})
-
-
-def _prepare(scenario: Scenario, progress: Teller) -> Simulation:
-    progress.phase("building the system")
-    simulation = Simulation(scenario)
-    if not simulation.graph.particle_subsystems:
-        raise OptionError("nothing here is a particle", where="system.metric", given=scenario.system.metric)
-    progress.phase("compiling kernels (cached afterwards)")
-    for metric in {k.metric for k in simulation.graph.links if k.kind.particles}:
-        compile_for(simulation.kernels, metric, simulation.graph.dim, scenario.run.dtype)
-    return simulation
-
-
-def _drive(recording: Recording, progress: Teller) -> RunFolder:
+def _drive(recording: Recording, progress: Teller, stop: Stop) -> RunFolder:
     """From where a recording is to its end."""
     folder = recording.folder
-    with recording:
-        try:
-            with _stop_requested() as stop:
-                _simulate(recording, progress, stop)
-        except DynsimError as error:
+    stop.folder = folder.path
+    try:
+        with recording:
+            _simulate(recording, progress, stop)
+            recording.finish(progress, within=stop.at_once())
+    except DynsimError as error:
+        with suppress(OSError):
             folder.log(f"stopped: {error}")
-            raise
-        recording.finish(progress)
+        if isinstance(error, RunFolderError):
+            error.hint = ", then: ".join(filter(None, (error.hint, f"dynsim resume {folder.path}")))
+        raise
+    except OSError as error:
+        raise unwritable(Path(error.filename or folder.path), error) from error
     return folder
 
 
-def _simulate(recording: Recording, progress: Teller, stop: list[int]) -> None:
-    """The loop; `stop` fills when a signal asks to end."""
+def _simulate(recording: Recording, progress: Teller, stop: Stop) -> None:
+    """The loop, until the end or a signal."""
     simulation, phase = recording.simulation, None
     while not simulation.done:
+        if stop.asked:
+            recording.save()
+            stop.check()
         if phase != simulation.phase:
             phase = simulation.phase
             last = phase.start + phase.steps == simulation.planned
             end = simulation.total_steps if last else phase.start + phase.steps
             progress.phase(PHASES[phase.kind], end, simulation.system.step)
-        frame = recording.step()
+        try:
+            frame = recording.step(stop)
+        except KeyboardInterrupt:
+            continue  # broken off, as it was asked for
         scalars = frame.scalars if frame is not None else simulation.last_row
         progress.update(simulation.system.step, end, simulation.brief(scalars))
-        if stop:
-            recording.save()
-            raise Interrupted(stop[0], recording.folder.path)
-
-
-@contextmanager
-def _stop_requested() -> Iterator[list[int]]:
-    """A list that a first SIGINT or SIGTERM fills; a second one ends at once."""
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    old = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(number: int, _: Any) -> None:
-        received.append(number)
-        signal.signal(number, old[signal.Signals(number)])
-
-    for s in old:
-        signal.signal(s, note)
-    try:
-        yield received
-    finally:
-        for s, handler in old.items():
-            signal.signal(s, handler)

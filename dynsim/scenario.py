@@ -23,8 +23,11 @@ from dynsim.sections import (
     SequenceSection,
     SystemSection,
 )
-from dynsim.shipped import scenario_folder
+from dynsim.shipped import head_comment, scenario_folder
 from dynsim.validation import apply_setting, explain_all, fail, set_key
+
+# Bytes of a file; starting positions written out are the largest that it may hold.
+LARGEST = 2**26
 
 
 class Scenario(Section):
@@ -121,6 +124,9 @@ class Scenario(Section):
         """
         path = find(source)
         try:
+            if (size := path.stat().st_size) > LARGEST:
+                allowed = f"{LARGEST >> 20} MiB"
+                raise ScenarioError("too large", where=str(source), given=f"{size >> 20} MiB", allowed=allowed)
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ScenarioError("not a readable text file", where=str(source), given=str(error)) from None
@@ -133,8 +139,9 @@ class Scenario(Section):
         """Parse TOML text; see `load`."""
         try:
             raw = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise ScenarioError("not valid TOML", where=where, given=str(error)) from None
+        except (ValueError, RecursionError) as error:  # of a number of 5000 digits, of 1000 lists in each other
+            hint = "the line named above; texts stand in quotes, tables in [ ]"
+            raise ScenarioError("not valid TOML", where=where, given=str(error), hint=hint) from None
         for setting in settings:
             apply_setting(raw, setting)
         if path is not None:
@@ -188,19 +195,3 @@ def find(source: str | Path) -> Path:
         allowed=f"a TOML file or one of {', '.join(shipped)}",
         hint=did_you_mean(str(source), tuple(shipped)) or "dynsim scenarios",
     )
-
-
-def shipped_scenarios() -> list[tuple[str, str]]:
-    """(name, first line of its comment) of every shipped scenario."""
-    files = sorted(scenario_folder().glob("*.toml"))
-    return [(p.stem, (head_comment(p.read_text(encoding="utf-8")).splitlines() or [""])[0]) for p in files]
-
-
-def head_comment(text: str) -> str:
-    """The comment lines at the head of a TOML text, without their marks."""
-    lines = []
-    for line in text.splitlines():
-        if not line.startswith("#"):
-            break
-        lines.append(line.lstrip("#").strip())
-    return "\n".join(lines)

@@ -335,6 +335,7 @@ class RunSection(Section):
     device: Annotated[str, one_of(DEVICES)] = Field("auto", description="where the kernels run")
     stop: StopSection = StopSection()
     checkpoint: Positive = Field(30.0, description="seconds between checkpoints")
+    checkpoint_steps: Count | None = Field(None, description="steps between checkpoints, where that is sooner")
     twin: Positive | None = Field(
         None, description="train a weight-based network of equal widths beside it, by Adam at this rate"
     )

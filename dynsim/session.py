@@ -28,6 +28,7 @@ from dynsim.ring import FrameRing
 from dynsim.runfolder import SCENARIO, RunFolder
 from dynsim.scenario import Scenario
 from dynsim.simulation import LIVE_PARAMETERS, Simulation
+from dynsim.trajectory import gate
 from dynsim.trajectory.reader import Trajectory
 
 # Position and velocity of a particle.
@@ -424,6 +425,8 @@ def _opened(plan: c.Plan, phases: Phases) -> Recording:
 def _looked_at(path: Path) -> Simulation:
     """A run folder or trajectory whose frames can be asked about; nothing of it moves."""
     folder = path if path.is_dir() else path.parent
+    if trajectory_of(path).is_file():
+        gate.admit(trajectory_of(path))
     if (folder / SCENARIO).is_file():
         return Simulation(RunFolder.open(folder).scenario)
     with Trajectory(trajectory_of(path)) as trajectory:

@@ -29,6 +29,22 @@ def scenario_folder() -> Path:
     return _shipped("scenarios")
 
 
+def shipped_scenarios() -> list[tuple[str, str]]:
+    """(name, first line of its comment) of every shipped scenario."""
+    files = sorted(scenario_folder().glob("*.toml"))
+    return [(p.stem, (head_comment(p.read_text(encoding="utf-8")).splitlines() or [""])[0]) for p in files]
+
+
+def head_comment(text: str) -> str:
+    """The comment lines at the head of a TOML text, without their marks."""
+    lines = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("#").strip())
+    return "\n".join(lines)
+
+
 def _shipped(name: str) -> Path:
     # pyproject.toml tells a checkout from a site-packages folder in which another package put a "data".
     checkout = _PACKAGE.parent / name

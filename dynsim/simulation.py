@@ -134,7 +134,7 @@ class Simulation(Interventions):
         chosen, self.limit, dt = equipment(self.scenario, phase)
         merging = self.scenario.merge.radius is not None and phase.kind == "coordinates"
         self.integrator = Merging(chosen, **dict(self.scenario.merge)) if merging else chosen
-        self.motion = Motion(self.push, self.law, self.limit, dt, build_hyper(self.scenario))
+        self.motion = Motion(self.kernels, self.push, self.law, self.limit, dt, build_hyper(self.scenario))
         self.pushing = TrainedWeightsField() if phase.kind == "fit" else self.field
 
     def _enter(self, given: Groups | None = None) -> None:
@@ -175,7 +175,8 @@ class Simulation(Interventions):
         self._enter_if_due()
         with np.errstate(over="ignore", invalid="ignore"):
             system, response = self.integrator.step(self.system, self.motion)
-        check_finite(system, response)
+        moved_first = self.scenario.dynamics.integrator == "leapfrog"
+        check_finite(system, response, self.system, moved_first)
         self.system, self.response = system.replace(x=system.x | response.statistics), response
         row = {"step": float(system.step), "time": system.time}
         self.last_row = row | measure(self.observables, "step", self.snapshot())
@@ -273,7 +274,7 @@ class Simulation(Interventions):
         """Ask the field once before the first step, so that observables have something to see."""
         if self.response is None:
             force, self.response = self.push(self.system, self.system.step)
-            check_finite(self.system.replace(force=force), self.response)
+            check_finite(self.system.replace(force=force), self.response, self.system)
             if not self.system.force:
                 self.system = self.system.replace(force=force)
 

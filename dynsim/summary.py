@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -20,6 +18,7 @@ from dynsim.kernels.load import thread_count
 from dynsim.signals import all_weights
 from dynsim.simulation import Simulation
 from dynsim.system.graph import parameters
+from dynsim.versions import versions
 
 
 class Teller(Protocol):
@@ -97,19 +96,6 @@ def train_twin(simulation: Simulation, progress: Teller) -> dict[str, Any]:
         twin.step()
         progress.update(twin.system.step, twin.total_steps, twin.brief(twin.last_row))
     return asdict(cost(Model.of(twin))) | {"final": _final(twin), "wall_s": perf_counter() - started}
-
-
-def versions() -> dict[str, str]:
-    """Versions of what decides the numbers."""
-    packages = ("dynsim", "numpy", "scipy", "numba", "h5py")
-    return {"python": platform.python_version()} | {name: version_of(name) for name in packages}
-
-
-def version_of(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
@@ -59,11 +60,15 @@ def explain_all(error: ValidationError, root: type[BaseModel]) -> tuple[DynsimEr
     found: dict[str | None, DynsimError] = {}
     for problem in (_explain(e, root) for e in error.errors()):
         first = found.get(problem.where)
-        if first is None:
-            found[problem.where] = problem
-        else:
-            found[problem.where] = OptionError(f"{first.what}, or {problem.what}", where=first.where, given=first.given)
+        found[problem.where] = problem if first is None else _either(first, problem)
     return tuple(found.values())
+
+
+def _either(first: DynsimError, other: DynsimError) -> DynsimError:
+    """Two complaints about one value, of which one too many: what either would have taken."""
+    allowed = " or ".join(dict.fromkeys(filter(None, (first.allowed, other.allowed))))
+    what = first.what if other.what in first.what else f"{first.what}, or {other.what}"
+    return OptionError(what, where=first.where, given=first.given, allowed=allowed or None, hint=first.hint)
 
 
 def _explain(error: Any, root: type[BaseModel]) -> DynsimError:
@@ -81,19 +86,79 @@ def _explain(error: Any, root: type[BaseModel]) -> DynsimError:
         return OptionError(f"unknown key of layer {path[-2]!r}", where=where, allowed=", ".join(legal), hint=hint)
     if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
         given, hint = context.get("tag"), did_you_mean(context.get("tag", ""), tuple(OPS))
+        given = None if given is None else _short(given)
         return OptionError("unknown layer", where=f"{where}.op", given=given, allowed=", ".join(OPS), hint=hint)
     if error["type"] == "literal_error" and "network" in path:
-        return OptionError("unknown name", where=where, given=repr(error["input"]), allowed=context["expected"])
+        return OptionError("unknown name", where=where, given=_short(error["input"]), allowed=context["expected"])
     if error["type"] == "option":
-        given, hint = repr(error["input"]), context["hint"] or None
+        given, hint = _short(error["input"]), context["hint"] or None
         return OptionError(error["msg"], where=where, given=given, allowed=context["allowed"], hint=hint)
     if error["type"] == "rule":
+        hint = context["hint"] or _hint(root, where.split("."))
         return OptionError(
-            error["msg"], where=where, given=context["given"], allowed=context["allowed"] or None, hint=context["hint"]
+            error["msg"], where=where, given=context["given"], allowed=context["allowed"] or None, hint=hint
         )
     if error["type"] == "missing" and not path[-1].isdigit():
         return OptionError("missing", where=where, hint=f"{path[-1]} has no default: write it")
-    return OptionError(error["msg"], where=where, given=repr(error["input"]))
+    return OptionError(
+        error["msg"],
+        where=where,
+        given=_short(error["input"]),
+        allowed=_allowed(error["type"], context),
+        hint=_hint(root, path),
+    )
+
+
+# The words of pydantic's types in those of TOML, by how the name of its error begins.
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "finite": "a finite number",
+    "bool": "true or false",
+    "string": "a text in quotes",
+    "list": "a list in [ ]",
+    "tuple": "a list in [ ]",
+    "dict": "a table of key = value",
+    "model": "a table of key = value",
+    "dataclass": "a table of key = value",
+}
+# The bounds in an error's context.
+_BOUNDS = {
+    "gt": "more than {}",
+    "ge": "{} or more",
+    "lt": "less than {}",
+    "le": "{} or less",
+    "multiple_of": "a multiple of {}",
+    "min_length": "{} or more of them",
+    "max_length": "{} or fewer of them",
+    "pattern": "a text that matches {}",
+    "expected": "{}",
+}
+_shortly = reprlib.Repr()
+_shortly.maxstring = _shortly.maxother = _shortly.maxlong = 80
+
+
+def _short(value: Any) -> str:
+    """A value as an error shows it, whatever its size and depth."""
+    return _shortly.repr(value)
+
+
+def _allowed(kind: str, context: dict[str, Any]) -> str | None:
+    """What a pydantic error of a type would have taken."""
+    bounds = [text.format(context[key]) for key, text in _BOUNDS.items() if key in context]
+    return ", ".join(bounds) or _KINDS.get(kind.split("_")[0])
+
+
+def _hint(root: type[BaseModel], path: list[str]) -> str | None:
+    """What a key means, and what it is where nobody writes it."""
+    named = [key for key in path if not key.isdigit()]
+    field = _section(root, named[:-1]).model_fields.get(named[-1]) if named else None
+    if field is None:
+        return "a shipped scenario shows how it is written: dynsim scenarios"
+    meaning = f"{named[-1]}: {field.description}" if field.description else f"a table [{'.'.join(named)}]"
+    if field.is_required() or isinstance(field.default, BaseModel):
+        return meaning
+    return f"{meaning}; left out it is {'nothing' if field.default is None else _short(field.default)}"
 
 
 def _section(root: type[BaseModel], path: list[str]) -> type[BaseModel]:
@@ -119,17 +184,21 @@ def apply_setting(raw: dict[str, Any], setting: str) -> None:
         raise ScenarioError("a setting is key=value", where="--set", given=setting, hint="--set dynamics.dt=0.5")
     try:
         value = tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text.strip()
     set_key(raw, key.strip(), value)
 
 
+# Tables in each other that a setting may name.
+DEEPEST = 8
 # Two ways of saying the same: setting one takes the other away.
 _EXCLUSIVE = {"run.epochs": "steps", "run.steps": "epochs"}
 
 
 def set_key(raw: dict[str, Any], key: str, value: Any) -> None:
     *tables, last = key.split(".")
+    if len(tables) > DEEPEST:
+        raise ScenarioError("no key is so deep", where="--set", given=_short(key), allowed=f"{DEEPEST} tables")
     table = raw
     for name in tables:
         table = table.setdefault(name, {})

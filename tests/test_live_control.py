@@ -563,9 +563,9 @@ def test_checkpoints_are_thinned_evenly(tmp_path):
         assert steps[-1] == 200
         gaps = np.diff([0, *steps])
         assert gaps.max() <= 4 * gaps.min()
-        assert folder.checkpoint_before(steps[3]) == folder.checkpoints[steps[3]]
-        assert folder.checkpoint_before(steps[3] - 1) == folder.checkpoints[steps[2]]
-        assert folder.checkpoint_before(steps[0] - 1) is None
+        assert folder.checkpoints_until(steps[3])[0] == folder.checkpoints[steps[3]]
+        assert folder.checkpoints_until(steps[3] - 1)[0] == folder.checkpoints[steps[2]]
+        assert folder.checkpoints_until(steps[0] - 1) == []
         assert folder.checkpoints[200].samefile(folder / CHECKPOINT)
 
 

@@ -14,7 +14,7 @@ from dynsim.backend.cost import cost
 from dynsim.errors import FileFormatError, RunFolderError, ScenarioError
 from dynsim.runfolder import CHECKPOINT, MODEL, SUMMARY, TRAJECTORY
 from dynsim.runs import smoke
-from dynsim.scenario import shipped_scenarios
+from dynsim.shipped import shipped_scenarios
 
 TEXT = """
 name = "small"

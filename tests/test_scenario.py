@@ -8,7 +8,8 @@ import pytest
 from dynsim import Scenario
 from dynsim.dynamics.damping import LAWS
 from dynsim.errors import ScenarioError
-from dynsim.scenario import find, shipped_scenarios
+from dynsim.scenario import find
+from dynsim.shipped import shipped_scenarios
 from dynsim.system.metric import METRICS
 
 GOOD = """# A title.

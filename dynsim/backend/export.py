@@ -25,8 +25,8 @@ from dynsim.backend.forms import measure, microseconds
 from dynsim.backend.inference import Model
 from dynsim.backend.model_card import model_card
 from dynsim.backend.onnx_export import FORMS, INPUT, onnx_model
-from dynsim.checkpoint import write_atomically
-from dynsim.errors import DataError, DeviceError, FileFormatError, OptionError, RunFolderError, unknown
+from dynsim.errors import DataError, DeviceError, FileFormatError, OptionError, unknown
+from dynsim.files import write_atomically
 from dynsim.runfolder import MODEL, SCENARIO, RunFolder
 from dynsim.scenario import Scenario
 
@@ -106,7 +106,7 @@ def export(path: str | Path, to: str, out: str | Path, form: str = "dense") -> d
     DeviceError where a package is missing.
     """
     if to not in SUFFIXES:
-        raise unknown("format", to, tuple(SUFFIXES), where="--to")
+        raise unknown("format", to, (*SUFFIXES, "gsd"), where="--to")
     if form not in FORMS:
         raise unknown("form", form, FORMS, where="--form")
     out = Path(out)
@@ -116,11 +116,8 @@ def export(path: str | Path, to: str, out: str | Path, form: str = "dense") -> d
     raw, answer = _WRITERS[to](source, form, report)
     report |= {"file": str(out), "file_bytes": len(raw), "card": f"{out}.md"}
     report |= _compared(source, answer, str(out), running=to in RUNNING)
-    try:
-        write_atomically(out, raw)
-        write_atomically(Path(report["card"]), model_card(report).encode())
-    except OSError as error:
-        raise RunFolderError("cannot be written", where=str(out), given=error.strerror) from None
+    write_atomically(out, raw)
+    write_atomically(Path(report["card"]), model_card(report).encode())
     return report
 
 

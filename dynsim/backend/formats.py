@@ -19,12 +19,23 @@ from safetensors.numpy import save as encode
 
 from dynsim.backend.inference import Model
 from dynsim.checkpoint import metadata, write_atomically
-from dynsim.errors import DynsimError, FileFormatError
+from dynsim.errors import FileFormatError, ShapeError
 from dynsim.fields.data import Scaling
 from dynsim.system.graph import Graph, Groups, Link, Subsystem, group_kind
 from dynsim.system.layers import Network, node_from
 from dynsim.system.medium import Medium
 
+# What parsers raise on a damaged card, and a card that speaks of what is not there.
+UNREADABLE = (
+    OSError,
+    SafetensorError,
+    LookupError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    AttributeError,
+    RecursionError,
+)
 PLAIN, MERGED = "dynsim-model/2", "dynsim-model/3"
 
 
@@ -89,9 +100,10 @@ def save_model(model: Model, path: Path) -> None:
 def card_of(path: Path) -> dict[str, Any]:
     """The card in the header of a file of ours; empty for any other file."""
     try:
-        return json.loads(metadata(Path(path).read_bytes())["dynsim"])
-    except (OSError, KeyError, TypeError, ValueError):
+        card = json.loads(metadata(Path(path).read_bytes())["dynsim"])
+    except UNREADABLE:
         return {}
+    return card if isinstance(card, dict) else {}
 
 
 def load_model(path: Path) -> Model:
@@ -105,7 +117,7 @@ def load_model(path: Path) -> Model:
         raw = Path(path).read_bytes()
         arrays = decode(raw)
         return _model(arrays, json.loads(metadata(raw)["dynsim"]))
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, DynsimError) as error:
+    except UNREADABLE as error:
         raise FileFormatError("not a readable dynsim model", where=str(path), given=str(error)) from None
 
 
@@ -124,4 +136,15 @@ def _model(arrays: dict[str, np.ndarray], card: dict[str, Any]) -> Model:
     scaling = Scaling(arrays.pop("scaling:centre"), float(arrays.pop("scaling:scale")[0]))
     name, shape = card["input"]
     network = Network(tuple(node_from(n) for n in card["network"]), name, tuple(shape))
-    return Model(graph, _coordinates(arrays), scaling, tuple(card["classes"]), network)
+    x = _coordinates(arrays)
+    _check_shapes(graph, x)
+    return Model(graph, x, scaling, tuple(card["classes"]), network)
+
+
+def _check_shapes(graph: Graph, x: Groups) -> None:
+    """Raises ShapeError where a card speaks of other particles than those whose coordinates are there."""
+    sizes = {f"q:{s.name}": (graph.copies_of(s.name), s.size, graph.dim) for s in graph.particle_subsystems}
+    sizes |= {f"weight:{k.name}": (*graph.shape(k), 1) for k in graph.links if not k.kind.particles}
+    for key, shape in sizes.items():
+        if x[key].shape != shape:
+            raise ShapeError(f"{key} does not fit the card", given=x[key].shape, allowed=str(shape))

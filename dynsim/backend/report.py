@@ -19,12 +19,12 @@ from rich.table import Table
 from dynsim import datasets
 from dynsim.backend.cost import cost
 from dynsim.backend.formats import card_of, load_model
-from dynsim.backend.forms import measure
 from dynsim.backend.sequence_run import evaluate_sequence, print_sequence
 from dynsim.errors import FileFormatError, RunFolderError
 from dynsim.panels import Curve, Panel, drawn
 from dynsim.runfolder import CHECKPOINT, MODEL, TRAJECTORY, RunFolder
 from dynsim.scenario import Scenario
+from dynsim.trajectory import gate
 from dynsim.trajectory.reader import Trajectory
 
 TIMED = 256  # samples of a batch whose inference is timed
@@ -142,7 +142,8 @@ def _describe_run(folder: RunFolder) -> dict[str, Any]:
     summary = folder.summary
     lines: dict[str, Any] = {"run folder": str(folder.path)} | _scenario_lines(folder.scenario)
     if summary is None:
-        lines["state"] = "unfinished" + (", has a checkpoint" if (folder / CHECKPOINT).is_file() else "")
+        checkpointed = ", has a checkpoint" if (folder / CHECKPOINT).is_file() else ""
+        lines["state"] = (f"running: {folder.writer}" if folder.writer else "unfinished") + checkpointed
     else:
         lines |= {
             "state": summary["stopped"],
@@ -159,6 +160,7 @@ def _describe_run(folder: RunFolder) -> dict[str, Any]:
 
 
 def _describe_trajectory(path: Path) -> dict[str, Any]:
+    gate.admit(path)
     with Trajectory(path) as t:
         cast = t.cast
         return {
@@ -172,7 +174,7 @@ def _describe_trajectory(path: Path) -> dict[str, Any]:
 
 
 def _describe_model(path: Path) -> dict[str, Any]:
-    if card_of(path).get("schema", "").startswith("dynsim-converted/"):
+    if str(card_of(path).get("schema")).startswith("dynsim-converted/"):
         from dynsim.backend.conversion.converted import load_converted  # its decoders take half a second
 
         converted = load_converted(path)
@@ -237,6 +239,8 @@ def _rare_lines(s: Scenario) -> dict[str, str]:
 
 def evaluate_run(path: Path) -> dict[str, Any]:
     """Test accuracy, confusion matrix (true, predicted) and inference time of a classifier; R² of a sequence."""
+    from dynsim.backend.forms import measure  # compiles
+
     folder = RunFolder.open(path)
     if folder.scenario.field.kind == "target":
         raise RunFolderError("a target field has no classes to evaluate", where=str(path), hint=f"dynsim info {path}")

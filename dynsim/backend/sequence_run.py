@@ -6,8 +6,6 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from dynsim import checkpoint
 from dynsim.errors import RunFolderError
@@ -72,6 +70,9 @@ def by_column(field: SequenceField, answers: np.ndarray) -> list[float]:
 
 def print_sequence(result: dict[str, Any]) -> None:
     """The same for a person."""
+    from rich.console import Console  # what a run has no use for
+    from rich.table import Table
+
     console = Console()
     held = f", {result['held_out']} of them held out" if result["held_out"] else ""
     title = f"R² on {result['sequence']}: {result['ticks']} ticks{held}"

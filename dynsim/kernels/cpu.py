@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from numba import get_num_threads
 
-from .cells_cpu import histogram, occupied_cells  # noqa: F401
+from .cells_cpu import histogram, occupied_cells, structural_entropy  # noqa: F401
 from .forces_cpu import path_integral_forces  # noqa: F401
-from .images import pool  # noqa: F401
-from .images_cpu import norm_back, patches, patches_back, pool_back, products, scaled, squares, sums  # noqa: F401
+from .images_cpu import (  # noqa: F401
+    convolve,
+    convolve_back,
+    norm_back,
+    pool,
+    pool_back,
+    products,
+    scaled,
+    squares,
+    sums,
+)
+from .limits_cpu import multiply_adds  # noqa: F401
 from .medium_cpu import field_at, mean_field, mean_field_forces  # noqa: F401
+from .particles_cpu import kick_drift  # noqa: F401
 from .path_integral_cpu import path_integral  # noqa: F401
 from .products_cpu import limit_blas_threads, matmul  # noqa: F401
 from .view_cpu import project_points  # noqa: F401

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
 from importlib import import_module, util
 
 import numpy as np
@@ -22,10 +24,27 @@ def load(device):
         raise unknown("device", device, DEVICES)
     if device == "cuda":
         raise DeviceError(_NO_CUDA, given="'cuda'", allowed="auto, reference, cpu", hint='device = "cpu"')
+    if device != "reference":
+        _numba_without_scipy()
     kernels = import_module(f"{__package__}.{'reference' if device == 'reference' else 'cpu'}")
     if device != "reference":
         kernels.limit_blas_threads()
     return kernels
+
+
+def _numba_without_scipy():
+    """Spare the import of SciPy, a fifth of the time to a first step: Numba asks it for a BLAS that no kernel calls.
+
+    A kernel that does call it finds it all the same, when it is compiled.
+    """
+    if "scipy.linalg" in sys.modules:
+        return
+    sys.modules["scipy.linalg"] = None  # type: ignore[assignment]  # the ImportError that Numba expects
+    try:
+        with suppress(ImportError):
+            vars(import_module("numba.np.arraymath"))["_HAVE_BLAS"] = True
+    finally:
+        del sys.modules["scipy.linalg"]
 
 
 def available():

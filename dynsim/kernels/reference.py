@@ -12,8 +12,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from .images import norm_back, patches, patches_back, pool, pool_back, products, scaled, squares, sums  # noqa: F401
+from .images import (  # noqa: F401
+    convolve,
+    convolve_back,
+    norm_back,
+    pool,
+    pool_back,
+    products,
+    scaled,
+    squares,
+    sums,
+)
 from .medium import field_at, mean_field, mean_field_forces  # noqa: F401
+from .particles import kick_drift  # noqa: F401
 
 METRICS = ("l1", "l2", "lp", "squared", "reciprocal", "plummer", "dot")
 
@@ -95,6 +106,13 @@ def occupied_cells(q, delta):
     return np.unique(np.floor(q / delta).astype(np.int64), axis=0, return_counts=True)[1]
 
 
+def structural_entropy(q, deltas):
+    """psi(delta) in nats, (k,) float64, of points q (n, d) for sides of cells `deltas` (k,): Eq. (13)."""
+    shares = [occupied_cells(q, q.dtype.type(delta)) / len(q) for delta in deltas]
+    # Eq. (13); the maximum of log(count) = 0 keeps a single cell from giving -0.0
+    return np.array([max(0.0, -float((pr * np.log(pr)).sum())) for pr in shares])
+
+
 def histogram(q, delta, first, shape):
     """Counts, int64 of `shape` (k,), of points q (n, k) in the cells floor(q / delta) from cell `first` (k,) on.
 
@@ -131,3 +149,11 @@ def thread_count():
 def matmul(a, b):
     """a @ b with the same bits for any number of threads."""
     return a @ b
+
+
+def multiply_adds(x, factor, summand, times):
+    """x (n,) after `times` of x -> factor x + summand, which measures how fast a device does them."""
+    factor, summand = x.dtype.type(factor), x.dtype.type(summand)
+    for _ in range(times):
+        x = factor * x + summand
+    return x

@@ -125,7 +125,7 @@ def published_layers(network: str) -> dict[str, np.ndarray]:
         return weights_of(published.mnist_cnn())
     path = published.published(published.MINILM)
     assert path is not None
-    with np.load(path) as tensors:
+    with np.load(path, allow_pickle=False) as tensors:
         return {k.removesuffix(".weight"): tensors[k].T for k in tensors.files if tensors[k].ndim == 2}
 
 

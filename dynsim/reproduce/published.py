@@ -58,7 +58,7 @@ def mnist_cnn() -> Simulation:
             "record": {"observables": []},
         }
     )
-    with np.load(path) as tensors:
+    with np.load(path, allow_pickle=False) as tensors:
         return Simulation(scenario, given=_groups({k: tensors[k] for k in tensors.files}))
 
 

@@ -147,7 +147,7 @@ def _mean_squares(kernels, system: System, link: Link) -> dict[str, float]:
     name, q_a, q_b, mu, gain, eps, p = system.link_arguments(link)
     meetings = copies_of(len(mu)) - 1 if link.interactive else 1  # terms of which a particle is part
     rng = random(0, "initial", 1)
-    count = 4096
+    count = max(64, min(4096, 2**23 // (len(mu) * q_a.shape[2])))  # a pair of very many copies is a mean itself
     i, j = rng.integers(q_a.shape[1], size=count), rng.integers(q_b.shape[1], size=count)
     if link.to_itself:
         i, j = i[i != j], j[i != j]

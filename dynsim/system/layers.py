@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import numpy as np
 from annotated_types import Ge, Gt, Le
-from scipy.fft import dct
 
 from dynsim.errors import ShapeError, unknown
 from dynsim.system.graph import Graph, Groups
@@ -252,6 +251,8 @@ class Network:
 
 def rotation(rows: int, columns: int) -> np.ndarray:
     """(rows, columns) of the orthogonal cosine transform, in which every component hears all the others."""
+    from scipy.fft import dct  # slow to import, and few runs need it
+
     return dct(np.eye(max(rows, columns)), axis=0, norm="ortho")[:rows, :columns]
 
 

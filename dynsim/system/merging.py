@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 
 def leaders(trail: np.ndarray, radius: float, weight: np.ndarray | None = None) -> np.ndarray:
@@ -28,6 +27,8 @@ def leaders(trail: np.ndarray, radius: float, weight: np.ndarray | None = None) 
     trail : (T, n, d), positions at successive steps; what counts is the mean distance over them.
     radius : in units of q. weight : (n,); equal by default.
     """
+    from scipy.spatial import cKDTree  # slow to import, and few runs need it
+
     centre = trail.mean(axis=0, dtype=np.float64)
     tree, n = cKDTree(centre), len(centre)
     # Means are not farther apart than points are in the mean, so that no pair is missed.
@@ -54,6 +55,7 @@ def linked(q: np.ndarray, radius: float) -> np.ndarray:
     """Number of the cluster of every point (n,) by single linkage, the control: neighbours of neighbours join."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
 
     pairs = cKDTree(q).query_pairs(radius, output_type="ndarray")
     edges = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(q), len(q)))

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import expm, expm_frechet
 
 from dynsim.system.graph import RULE, Graph, Groups
 
@@ -68,12 +67,16 @@ def propagator(rate: np.ndarray, dt: float) -> np.ndarray:
 
     However, print has only dq/dt; Euler's q + dt dq/dt leaves every orbit by a factor sqrt(1 + (w dt)^2) a tick.
     """
+    from scipy.linalg import expm  # slow to import, and few runs need it
+
     d = len(rate)
     return expm(_augmented(rate, dt))[:d, d:].astype(rate.dtype)
 
 
 def propagator_back(rate: np.ndarray, dt: float, feedback: np.ndarray) -> np.ndarray:
     """dL/dF (d, d) from dL/dQ: the derivative of a matrix exponential along the transposed way."""
+    from scipy.linalg import expm_frechet
+
     d = len(rate)
     on_whole = np.zeros((2 * d, 2 * d))
     on_whole[:d, d:] = feedback

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.special import rel_entr
 
 from dynsim.errors import ShapeError
 
@@ -50,6 +49,8 @@ def with_features(x: np.ndarray, features: np.ndarray) -> np.ndarray:
 
 def symmetric_kl(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     """KL(p | q) + KL(q | p) in nats, over the last axis of distributions."""
+    from scipy.special import rel_entr  # slow to import, and few runs need it
+
     return (rel_entr(p, q) + rel_entr(q, p)).sum(axis=-1)
 
 

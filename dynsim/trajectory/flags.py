@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from dynsim.errors import FileFormatError
+from dynsim.lock import Lock
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # signature, version, bytes an offset, bytes a length, flags, base, extension, end of file, root, checksum
@@ -33,6 +34,11 @@ class Superblock:
     def is_open(self) -> bool:
         """Some writer has the file open, or was killed while it had."""
         return bool(self.fields[4] & (OPEN_FOR_WRITING | OPEN_FOR_SWMR))
+
+    @property
+    def is_followable(self) -> bool:
+        """The writer has begun to let others read along (SWMR)."""
+        return bool(self.fields[4] & OPEN_FOR_SWMR)
 
     @property
     def end(self) -> int:
@@ -56,12 +62,17 @@ def is_open(path: str | Path) -> bool:
 def clear(path: str | Path) -> bool:
     """Take the mark of a killed writer off, so that every reader opens the file; False if there was none.
 
-    Never call it while a writer lives: the mark is what protects the file from a second one.
-    Raises FileFormatError for a file that is no HDF5 file with superblock version 3, or is damaged.
+    Raises RunFolderError while a writer lives, FileFormatError for a file that is no HDF5 file with superblock
+    version 3, or is damaged.
     """
-    superblock = read(path)
-    if not superblock.is_open:
+    if not read(path).is_open:
         return False
+    with Lock(Path(path), create=False, what="this trajectory"):
+        _clear(path, read(path))
+    return True
+
+
+def _clear(path: str | Path, superblock: Superblock) -> None:
     size = os.path.getsize(path)
     if size < superblock.end:
         raise FileFormatError("truncated", where=str(path), given=f"{size} bytes", allowed=f"{superblock.end} bytes")
@@ -70,7 +81,6 @@ def clear(path: str | Path) -> bool:
         file.write(superblock.closed(size))
         file.flush()
         os.fsync(file.fileno())
-    return True
 
 
 def read(path: str | Path) -> Superblock:
@@ -109,16 +119,19 @@ def rescue(dataset: h5py.Dataset, row: int) -> np.ndarray | None:
     return np.concatenate([chunk[: fits[-1]], fill[fits[-1] :]])
 
 
-def mend(dataset: h5py.Dataset, row: int) -> None:
-    """Put the rescued chunk that holds `row` back into a file open for writing, if it is torn."""
+def mend(dataset: h5py.Dataset, row: int) -> int:
+    """Put the rescued chunk that holds `row` back into a file open for writing, if it is torn; the rows put back."""
     try:
         dataset[row]
+        return 0
     except OSError:
         chunk = rescue(dataset, row)
-        if chunk is not None:
-            checksum = _fletcher32_of_first_rows(chunk, chunk)[0]
-            data = chunk.tobytes() + struct.pack("<I", checksum)
-            dataset.id.write_direct_chunk(_corner(dataset, row), data)
+    if chunk is None:
+        return 0
+    checksum = _fletcher32_of_first_rows(chunk, chunk)[0]
+    data = chunk.tobytes() + struct.pack("<I", checksum)
+    dataset.id.write_direct_chunk(_corner(dataset, row), data)
+    return row % len(chunk) + 1
 
 
 def lookup3(data: bytes) -> int:

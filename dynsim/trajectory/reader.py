@@ -8,9 +8,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from dynsim.errors import FileFormatError
+from dynsim.errors import DynsimError, FileFormatError
 from dynsim.frame import Frame
-from dynsim.trajectory import flags, schema
+from dynsim.trajectory import flags, gate, schema
 
 
 class Series(Mapping[str, np.ndarray]):
@@ -63,12 +63,14 @@ class Trajectory:
         try:
             self._columns = schema.columns(self._file)
             self.cast = schema.read_cast(self._file)
+            columns = self._columns
+            gate.check_rows(path, columns.frames, [*columns.history.values(), *columns.events.values()], self.cast)
             texts = schema.need(self._file, "parameters")
             self.parameters = {schema.decode(name): texts[name][()].decode() for name in texts}
             self.refresh()
         except BaseException as error:
             self.close()
-            if isinstance(error, OSError | RuntimeError | KeyError | TypeError | AttributeError):
+            if isinstance(error, Exception) and not isinstance(error, DynsimError):
                 raise self._damaged(error) from error
             raise
 
@@ -221,4 +223,7 @@ class Trajectory:
 
     def _events_between(self, rows: slice) -> tuple[tuple[int, str, str], ...]:
         columns = (self._events[name][rows] for name in ("step", "kind", "detail"))
-        return tuple((int(step), kind.decode(), detail.decode()) for step, kind, detail in zip(*columns))
+        return tuple(
+            (int(step), kind.decode(errors="replace"), detail.decode(errors="replace"))
+            for step, kind, detail in zip(*columns)
+        )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 from dynsim import panels
 from dynsim.errors import FileFormatError, RunFolderError, unknown
 from dynsim.frame import Cast
-from dynsim.trajectory import flags
+from dynsim.trajectory import flags, gate
 
 SCHEMA = "dynsim-h5/1"
 GROUP = "particles/trajectory"
@@ -31,6 +32,9 @@ KIND_BYTES, DETAIL_BYTES = 32, 1024
 # "latest" would leave datasets unreadable to HDF5 1.10; older formats crash or hang readers when damaged.
 LIBVER = ("v110", "v110")
 SMALLEST_CHUNK, LARGEST_CHUNK = 2**16, 2**20
+# Bytes that HDF5 keeps of each dataset: the chunk that grows. Its own 8 MiB would let a long run grow by half its file.
+CHUNK_CACHE = 2**18
+FILTERS: dict[str, Any] = {"fletcher32": True}
 
 
 class MissingTrajectoryError(RunFolderError, FileNotFoundError):
@@ -99,14 +103,14 @@ def create(
         if name not in ("position", *cast.widths):
             raise unknown("property to record", name, ("position", *cast.widths), where=str(path))
     try:
-        file = h5py.File(path, "x", libver=LIBVER)
+        file = h5py.File(path, "x", libver=LIBVER, rdcc_nbytes=CHUNK_CACHE)
     except FileExistsError as error:
         raise RunFolderError(
             "there is a trajectory already",
             where=str(path),
             hint="TrajectoryWriter.append_to, or another folder",
         ) from error
-    filters = {"fletcher32": True} | ({"compression": compression, "shuffle": True} if compression else {})
+    filters = FILTERS | ({"compression": compression, "shuffle": True} if compression else {})
     _head(file)
     _particles(file, cast, properties, law, filters)
     frame_grid = file[f"{GROUP}/position"]
@@ -148,20 +152,21 @@ def open_file(path: str | Path, mode: str) -> h5py.File:
         raise MissingTrajectoryError(
             "no trajectory here", where=str(path), hint="the file of a run is FOLDER/trajectory.h5"
         )
+    gate.check_superblock(path)
     try:
         return _checked(_open_patiently(path, mode))
-    except PermissionError:
+    except (PermissionError, FileFormatError):
         raise
     except BlockingIOError as error:
         raise RunFolderError(
-            "another process is opening this file for writing", where=str(path), hint="try again"
+            "another program has this file open", where=str(path), hint="close it there, and try again"
         ) from error
-    except (OSError, RuntimeError, KeyError) as error:
+    except (OSError, RuntimeError, KeyError, AttributeError, TypeError, ValueError) as error:
         raise FileFormatError(
             "not a readable HDF5 file (something else, truncated or damaged)",
             where=str(path),
             given=str(error),
-            hint="a file that a killed run left is mended by dynsim.trajectory.repair or dynsim resume",
+            hint="a file that a killed run left is mended by dynsim repair, or by resuming the run",
         ) from error
 
 
@@ -212,18 +217,28 @@ def need(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset:
 
 
 def _open_patiently(path: str | Path, mode: str) -> h5py.File:
-    # A plain open notices a truncated file; an SWMR open does not, but opens running and killed ones.
-    swmr = mode == "r" and flags.is_open(path)
     for _ in range(20):
         try:
-            return h5py.File(path, mode, libver=LIBVER, swmr=swmr)
+            return _open(path, mode)
         except BlockingIOError:  # a writer holds the lock for the moment between creation and SWMR
             time.sleep(0.05)
-    return h5py.File(path, mode, libver=LIBVER, swmr=swmr)
+    return _open(path, mode)
+
+
+def _open(path: str | Path, mode: str) -> h5py.File:
+    # A plain open notices a truncated file; an SWMR open does not, but opens running and killed ones.
+    if mode != "r" or not flags.is_open(path):
+        return h5py.File(path, mode, libver=LIBVER, rdcc_nbytes=CHUNK_CACHE)
+    if flags.read(path).is_followable:
+        # A follower's lock would keep the run from being resumed after a kill.
+        with suppress(OSError):  # as where this process itself writes the file, with a lock
+            return h5py.File(path, mode, libver=LIBVER, rdcc_nbytes=CHUNK_CACHE, swmr=True, locking=False)
+    return h5py.File(path, mode, libver=LIBVER, rdcc_nbytes=CHUNK_CACHE, swmr=True)
 
 
 def _checked(file: h5py.File) -> h5py.File:
     try:
+        gate.inspect(file)
         for path in ("h5md", GROUP, "parameters/schema"):
             need(file, path)
         given = file["parameters/schema"][()].decode()

@@ -7,41 +7,32 @@ from __future__ import annotations
 
 import atexit
 import ctypes
-import errno
 import os
 import queue
-import shutil
 import threading
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+from h5py import h5s
 
+from dynsim import lock
 from dynsim.errors import OptionError, RunFolderError, ShapeError
+from dynsim.files import refuse_full
 from dynsim.frame import Cast, Frame
-from dynsim.trajectory import flags, schema
+from dynsim.trajectory import flags, mending, schema
 
-RING = 8
+RING, TOGETHER = 8, 4
 FLUSH_SECONDS, FLUSH_FRAMES = 0.2, 64
-RESERVE = 2**26
+CHECKED_BYTES = 2**24  # after which free space is looked at again, and after every flush
 
 
-# What one frame adds to the file: for each table of `Columns.tables` its columns, or {} for no row.
-_Parcel = tuple[dict, dict, dict]
-
-
-class _LittleSpaceError(OSError):
-    """The disk is nearly full and the file is still sound."""
-
-
-def repair(path: str | Path) -> None:
-    """Make a file that a killed writer left readable for every program; what was flushed is kept.
-
-    Never while the writer lives. Raises MissingTrajectoryError, FileFormatError.
-    """
-    TrajectoryWriter.append_to(path, np.iinfo("i8").max).close()
+# What one frame adds to the file: new history and events by column, or {} for none, and its slot of the ring, or None
+# where the file has the frame already.
+_Parcel = tuple[dict, dict, int | None]
 
 
 class TrajectoryWriter:
@@ -66,6 +57,7 @@ class TrajectoryWriter:
     _thread: threading.Thread
 
     def __init__(self, path: str | Path, cast: Cast, **layout) -> None:
+        refuse_full(Path(path).absolute().parent)
         self._start(Path(path), cast, schema.create(path, cast, **layout))
 
     @classmethod
@@ -77,15 +69,12 @@ class TrajectoryWriter:
         Raises MissingTrajectoryError, FileFormatError.
         """
         if os.path.exists(path):
+            refuse_full(Path(path).absolute().parent)
             flags.clear(path)
         file = schema.open_file(path, "r+")
         try:
             columns = schema.columns(file)
-            for table in columns.tables:
-                _cut(table, step)
-            if events is not None:
-                for dataset in columns.events.values():
-                    dataset.resize(min(events, len(dataset)), axis=0)
+            mending.cut(columns, step, events)
             cast = schema.read_cast(file)
         except BaseException:
             file.close()
@@ -105,7 +94,8 @@ class TrajectoryWriter:
             raise OptionError(
                 "frames must come in order of their steps", given=frame.step, allowed=f">= {self.last_step}"
             )
-        self._queue.put(self._pack(frame))
+        slot = None if frame.step == self.last_step else self._fill(frame)
+        self._queue.put((self._new_history(frame), _events(frame), slot))
         self.last_step = frame.step
 
     def flush(self) -> None:
@@ -139,17 +129,21 @@ class TrajectoryWriter:
 
     def _start(self, path: Path, cast: Cast, file: h5py.File) -> None:
         self._path, self._cast, self._file = path, cast, file
+        self._folder = path.absolute().parent
         self._columns = schema.columns(file)
         self._descriptor = file.id.get_vfd_handle()
         file.swmr_mode = True
+        lock.share(self._descriptor)  # from whoever would take this writer for a dead one
         # asked here, since asking h5py later would wait for the thread's own calls
-        self._form = {key: (d.shape[1:], d.dtype) for key, d in self._columns.frames.items()}
+        self._ring = {key: np.empty((RING, *d.shape[1:]), d.dtype) for key, d in self._columns.frames.items()}
+        self._rows = [schema.length(table) for table in self._columns.tables]
         self.last_step = _last(self._columns.frames["grid", "step"])
         self._last_history = _last(self._columns.history["step"])
         self._error: BaseException | None = None
         self._raised = self._closed = False
+        self._free, self._slot = threading.Semaphore(RING), 0
         self._queue: queue.Queue[_Parcel | threading.Event | None] = queue.Queue(RING)
-        self._unflushed, self._flushed_at = 0, time.monotonic()
+        self._unflushed, self._flushed_at, self._unchecked = 0, time.monotonic(), 0
         self._thread = threading.Thread(target=self._serve, name="trajectory", daemon=True)
         self._thread.start()
         # A writer that nobody closed would otherwise meet a half-finished interpreter, and wait in HDF5 for ever.
@@ -163,30 +157,37 @@ class TrajectoryWriter:
 
     def _fail(self) -> None:
         self._raised = True
+        error = self._error
+        if isinstance(error, RunFolderError):
+            given, allowed, hint = error.given, error.allowed, error.hint
+        else:
+            given, allowed = f"{type(error).__name__}: {error}", None
+            hint = f"look for free space and permissions in {self._folder}"
         raise RunFolderError(
-            "the trajectory could not be written",
+            "the trajectory could not be written; what was flushed before is in the file",
             where=str(self._path),
-            given=f"{type(self._error).__name__}: {self._error}",
-            hint="frames flushed before are in the file; look for free space and permissions",
-        ) from self._error
+            given=given,
+            allowed=allowed,
+            hint=hint,
+        ) from error
 
-    def _pack(self, frame: Frame) -> _Parcel:
-        known = frame.step == self.last_step
-        row = {} if known else {key: self._value(frame, *key)[None] for key in self._form}
-        return self._new_history(frame), _events(frame), row
-
-    def _value(self, frame: Frame, kind: str, name: str) -> np.ndarray:
-        """A copy of one entry of the frame as the file holds it."""
-        shape, dtype = self._form[kind, name]
-        value = np.array(self._entry(frame, kind, name), dtype)
-        if value.shape != shape:
-            raise ShapeError(
-                f"{name} does not fit the trajectory",
-                where=f"frame at step {frame.step}",
-                given=value.shape,
-                allowed=str(shape),
-            )
-        return value
+    def _fill(self, frame: Frame) -> int:
+        """Copy a frame into the next slot of the ring, as the file holds it; waits until there is one."""
+        entries = {key: np.asarray(self._entry(frame, *key)) for key in self._ring}
+        for key, value in entries.items():
+            shape = self._ring[key].shape[1:]
+            if value.shape != shape:
+                raise ShapeError(
+                    f"{key[1]} does not fit the trajectory",
+                    where=f"frame at step {frame.step}",
+                    given=value.shape,
+                    allowed=str(shape),
+                )
+        self._free.acquire()
+        slot, self._slot = self._slot, (self._slot + 1) % RING
+        for key, value in entries.items():
+            self._ring[key][slot] = value
+        return slot
 
     def _entry(self, frame: Frame, kind: str, name: str) -> object:
         if kind == "grid":
@@ -229,15 +230,22 @@ class TrajectoryWriter:
                     self._error = error
             for barrier in barriers:
                 barrier.set()
+            for item in items:
+                if isinstance(item, tuple) and item[-1] is not None:
+                    self._free.release()
         self._shut()
 
     def _take(self) -> list[_Parcel | threading.Event | None]:
-        """What is in the queue, at least one item unless a flush falls due first."""
-        wait = max(0.0, self._flushed_at + FLUSH_SECONDS - time.monotonic()) if self._unflushed else None
-        try:
-            items = [self._queue.get(timeout=wait)]
-        except queue.Empty:
-            return []
+        """What is in the queue; several frames together, unless a flush falls due before: each turn costs the loop."""
+        items: list[_Parcel | threading.Event | None] = []
+        while len(items) < TOGETHER:
+            due = self._flushed_at + FLUSH_SECONDS - time.monotonic()
+            try:
+                items.append(self._queue.get(timeout=max(0.0, due) if items or self._unflushed else None))
+            except queue.Empty:
+                return items
+            if not isinstance(items[-1], tuple):
+                break
         return items + [self._queue.get() for _ in range(self._queue.qsize())]
 
     def _due(self) -> bool:
@@ -247,19 +255,23 @@ class TrajectoryWriter:
     def _append(self, parcels: list[_Parcel]) -> None:
         if not parcels:
             return
-        self._reserve(parcels)
-        for table, parts in zip(self._columns.tables, zip(*parcels)):
-            filled = [part for part in parts if part]
-            for name, dataset in table.items() if filled else ():
-                _extend(dataset, np.concatenate([part[name] for part in filled]))
+        history, events, slots = zip(*parcels)
+        runs = _runs([slot for slot in slots if slot is not None])
+        new = [(0, _joined(history)), (1, _joined(events))]
+        new += [(2, {key: ring[run] for key, ring in self._ring.items()}) for run in runs]
+        self._reserve(sum(column.nbytes for _, table in new for column in table.values()))
+        for k, table in new:
+            for name, column in table.items():
+                _extend(self._columns.tables[k][name], self._rows[k], column)
+            self._rows[k] += len(next(iter(table.values()), ()))
         self._unflushed += len(parcels)
 
-    def _reserve(self, parcels: list[_Parcel]) -> None:
+    def _reserve(self, size: int) -> None:
         """Stop while the file can still be closed properly: afterwards it is too late."""
-        size = sum(column.nbytes for parcel in parcels for part in parcel for column in part.values())
-        needed = 2 * size + RESERVE
-        if shutil.disk_usage(self._path.parent).free < needed:
-            raise _LittleSpaceError(errno.ENOSPC, f"less than {needed >> 20} MiB free on this disk")
+        self._unchecked += size
+        if self._unchecked >= CHECKED_BYTES or not self._unflushed:
+            refuse_full(self._folder, self._unchecked)
+            self._unchecked = 0
 
     def _flush(self) -> None:
         # A flush of the whole file lets followers see the step before its data.
@@ -269,7 +281,7 @@ class TrajectoryWriter:
         self._unflushed, self._flushed_at = 0, time.monotonic()
 
     def _shut(self) -> None:
-        if isinstance(self._error, OSError | RuntimeError) and not isinstance(self._error, _LittleSpaceError):
+        if isinstance(self._error, OSError | RuntimeError) and not isinstance(self._error, RunFolderError):
             _abandon(self._descriptor, self._file, self._columns)
             return
         try:
@@ -302,22 +314,27 @@ def _events(frame: Frame) -> dict[str, np.ndarray]:
     }
 
 
-def _extend(dataset: h5py.Dataset, rows: np.ndarray) -> None:
-    before = len(dataset)
-    dataset.resize(before + len(rows), axis=0)
-    dataset[before:] = rows
+def _runs(slots: list[int]) -> Iterator[slice]:
+    """The slots of the ring, which follow each other, as one slice or two."""
+    if slots:
+        wrapped = slots.index(0) if 0 in slots[1:] else len(slots)
+        yield slice(slots[0], slots[0] + wrapped)
+        if wrapped < len(slots):
+            yield slice(0, len(slots) - wrapped)
+
+
+def _joined(parts: Iterable[dict[Any, np.ndarray]]) -> dict[Any, np.ndarray]:
+    filled = [part for part in parts if part]
+    return {name: np.concatenate([part[name] for part in filled]) for name in (filled[0] if filled else ())}
+
+
+def _extend(dataset: h5py.Dataset, before: int, rows: np.ndarray) -> None:
+    """Append rows behind the first `before`; h5py's own way takes three times as long for a small frame."""
+    dataset.id.set_extent((before + len(rows), *rows.shape[1:]))
+    place = dataset.id.get_space()
+    place.select_hyperslab((before,) + (0,) * (rows.ndim - 1), rows.shape)
+    dataset.id.write(h5s.create_simple(rows.shape), place, rows)
 
 
 def _last(steps: h5py.Dataset) -> int:
     return int(steps[-1]) if len(steps) else -1
-
-
-def _cut(table: dict[Any, h5py.Dataset], step: int) -> None:
-    """Keep the complete rows up to `step`."""
-    *_, steps = table.values()
-    complete = schema.length(table)
-    for dataset in table.values() if complete else ():
-        flags.mend(dataset, complete - 1)
-    kept = np.searchsorted(steps[:complete], step, "right")
-    for dataset in table.values():
-        dataset.resize(kept, axis=0)

@@ -170,7 +170,7 @@ class Window(QMainWindow):
 
     def show_welcome(self) -> None:
         """What there is to watch."""
-        from dynsim.scenario import shipped_scenarios
+        from dynsim.shipped import shipped_scenarios
 
         self.welcome.show_scenarios(shipped_scenarios())
         self.pages.setCurrentWidget(self.welcome)

@@ -9,7 +9,8 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox
 
 from dynsim import Scenario
 from dynsim.errors import ScenarioError
-from dynsim.scenario import find, shipped_scenarios
+from dynsim.scenario import find
+from dynsim.shipped import shipped_scenarios
 from dynsim.validation import set_key
 from dynsim_gui.models.scenario_form import ScenarioDraft, form_fields, form_groups
 

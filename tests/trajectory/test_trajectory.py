@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
+from dynsim import files
 from dynsim.errors import DivergenceError, FileFormatError, OptionError, RunFolderError, ShapeError
 from dynsim.frame import Cast, Frame
 from dynsim.panels import Curve, Panel
@@ -24,7 +25,6 @@ from dynsim.trajectory import (
     flags,
     repair,
     schema,
-    writer,
 )
 
 VECTORS = ("velocity", "force", "torque")
@@ -385,9 +385,27 @@ def test_lookup3_has_the_published_value():
     assert flags.lookup3(b"") == 0xDEADBEEF
 
 
+def fill_the_disk(monkeypatch):
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda folder: SimpleNamespace(free=2**20))
+
+
+def test_nothing_begins_on_a_full_disk(path, cast, monkeypatch):
+    write(path, cast, [0])
+    before = path.read_bytes()
+    fill_the_disk(monkeypatch)
+    for attempt in (
+        lambda: TrajectoryWriter(path.with_name("b.h5"), cast),
+        lambda: TrajectoryWriter.append_to(path, 0),
+    ):
+        with pytest.raises(RunFolderError, match=r"1.0 MiB free(.|\n)*64.0 MiB or more(.|\n)*make room on the disk of"):
+            attempt()
+    assert path.read_bytes() == before
+    assert not path.with_name("b.h5").exists()
+
+
 def test_a_failure_in_the_thread_reaches_the_caller(path, cast, monkeypatch):
-    monkeypatch.setattr(writer.shutil, "disk_usage", lambda folder: SimpleNamespace(free=2**20))
     out = TrajectoryWriter(path, cast)
+    fill_the_disk(monkeypatch)
     out.write(make_frame(cast, 0))
     with pytest.raises(RunFolderError, match="MiB free") as caught:
         out.flush()
@@ -400,16 +418,17 @@ def test_a_failure_in_the_thread_reaches_the_caller(path, cast, monkeypatch):
 
 
 def test_a_failure_is_raised_by_close_when_nobody_asked_before(path, cast, monkeypatch):
-    monkeypatch.setattr(writer.shutil, "disk_usage", lambda folder: SimpleNamespace(free=2**20))
+    out = TrajectoryWriter(path, cast, **EVERYTHING)
+    fill_the_disk(monkeypatch)
+    out.write(make_frame(cast, 0))
     with pytest.raises(RunFolderError, match="MiB free"):
-        write(path, cast, range(0, 500, 10))
+        out.close()
 
 
 def test_the_error_that_ended_the_run_goes_first(path, cast, monkeypatch):
-    monkeypatch.setattr(writer.shutil, "disk_usage", lambda folder: SimpleNamespace(free=2**20))
-
     def diverging_run():
         with TrajectoryWriter(path, cast) as out:
+            fill_the_disk(monkeypatch)
             out.write(make_frame(cast, 0))
             raise DivergenceError("NaN")
 

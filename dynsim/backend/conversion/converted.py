@@ -116,19 +116,20 @@ def load_converted(path: str | Path) -> Converted:
     try:
         raw = path.read_bytes()
         arrays, card = decode(raw), json.loads(metadata(raw)["dynsim"])
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise FileFormatError("not a readable converted network", where=str(path), given=str(error)) from None
-    if card.get("schema") != SCHEMA:
+    schema = card.get("schema") if isinstance(card, dict) else card
+    if schema != SCHEMA:
         raise FileFormatError(
             "not a converted network of this version",
             where=str(path),
-            given=card.get("schema"),
+            given=schema,
             allowed=SCHEMA,
             hint="convert the network again with this version of dynsim",
         )
     try:
         return _converted(arrays, card)
-    except (KeyError, TypeError, ValueError, DynsimError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, DynsimError) as error:
         given = f"{type(error).__name__}: {error}"
         raise FileFormatError("a damaged converted network", where=str(path), given=given) from None
 

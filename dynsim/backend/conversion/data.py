@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dynsim import datasets
-from dynsim.datafiles import bounded
+from dynsim.datafiles import existing, npz_arrays
 from dynsim.errors import DataError, ShapeError
 
 
@@ -49,7 +49,7 @@ def load_samples(name: str, seed: int = 0) -> Samples:
         d = datasets.load(name, seed=seed)
         shape = (-1, *d.input_shape)
         return Samples(d.name, f"{d.name}, seed {seed}", d.X_train.reshape(shape), d.X_test.reshape(shape), d.y_test)
-    arrays = _arrays(path)
+    arrays = {key.lower(): a for key, a in npz_arrays(existing(path)).items()}
     if "x" not in arrays:
         raise DataError(
             "has no samples",
@@ -65,22 +65,6 @@ def load_samples(name: str, seed: int = 0) -> Samples:
         x, x_test, y_test = x[:cut], x[cut:], None if y is None else y[cut:]
     _check(x, x_test, y_test, name)
     return Samples(path.name, hashlib.sha256(path.read_bytes()).hexdigest(), x, x_test, y_test)
-
-
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        bounded(path.stat().st_size, str(path))
-        with np.load(path, allow_pickle=False) as file:
-            return {key.lower(): file[key] for key in file.files}
-    except DataError:
-        raise
-    except Exception as error:
-        raise DataError(
-            "cannot be read",
-            where=str(path),
-            given=f"{type(error).__name__}: {error}",
-            allowed="an .npz file of arrays of numbers",
-        ) from None
 
 
 def _check(x: np.ndarray, x_test: np.ndarray, y_test: np.ndarray | None, where: str) -> None:

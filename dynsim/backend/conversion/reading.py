@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import warnings
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +14,7 @@ from dynsim.backend.conversion.layouts import channels_last, channels_last_depth
 from dynsim.backend.conversion.networks import Layer, Network, is_vector, listed
 from dynsim.backend.conversion.onnx_io import read_onnx
 from dynsim.checkpoint import metadata
-from dynsim.datafiles import bounded
+from dynsim.datafiles import bounded, npz_arrays
 from dynsim.errors import DataError, FileFormatError, unknown
 
 SMALLEST = 256  # numbers; below, no form saves what its own scales and codebooks cost
@@ -101,35 +99,11 @@ def _check_weights(array: np.ndarray, where: str) -> None:
 def _read_npz(path: Path, raw: bytes) -> dict[str, np.ndarray]:
     del raw
     try:
-        with zipfile.ZipFile(path) as archive, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # NumPy warns about odd but legal headers
-            infos = archive.infolist()
-            bounded(sum(info.file_size for info in infos), str(path))
-            return {i.filename.removesuffix(".npy"): _npz_array(archive, i, path) for i in infos}
-    except DataError:
+        return npz_arrays(path)
+    except DataError as error:
+        if isinstance(error.__cause__, Exception):  # of a parser: it is no such file at all
+            raise _damaged(path, "an .npz file of arrays", error.__cause__) from None
         raise
-    except Exception as error:
-        raise _damaged(path, "an .npz file of arrays", error) from None
-
-
-def _npz_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> np.ndarray:
-    """One array, after its header's claim was compared with the bytes that the archive has for it."""
-    where = f"{path}, {info.filename.removesuffix('.npy')}"
-    with archive.open(info) as file:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
-        if dtype.hasobject:
-            raise DataError(
-                "is an object array, that is a pickle, which could run any code",
-                where=where,
-                allowed="arrays of numbers",
-                hint="numpy.savez(file, **{name: array for each tensor}), one key for each",
-            )
-        if info.file_size - file.tell() != math.prod(shape) * dtype.itemsize:
-            raise DataError("has another size than its header claims", where=where, given=f"shape {shape} of {dtype}")
-        file.seek(0)
-        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _read_safetensors(path: Path, raw: bytes) -> dict[str, np.ndarray]:

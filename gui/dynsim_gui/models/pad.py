@@ -91,11 +91,14 @@ class Pad:
             self._ink = self._past.pop()
 
     def load(self, image: np.ndarray) -> None:
-        """An image of this shape, flat or not, in natural units; raises ShapeError for another size."""
-        if np.size(image) != self.shape[0] * self.shape[1]:
-            raise ShapeError("not an image of this size", given=np.shape(image), allowed=str(self.shape))
+        """An image of this shape, flat or not, in natural units; raises ShapeError for another size or no numbers."""
+        image = np.asarray(image)
+        numbers = image.dtype.kind in "biuf" and np.isfinite(image).all()
+        if image.size != self.shape[0] * self.shape[1] or not numbers:
+            allowed = f"finite numbers {self.shape}"
+            raise ShapeError("not an image of this size", given=f"{image.shape} {image.dtype}", allowed=allowed)
         self._remember()
-        pixels = np.asarray(image, np.float32).reshape(self.shape) / np.float32(self.high)
+        pixels = image.astype(np.float32).reshape(self.shape) / np.float32(self.high)
         self._ink = np.clip(pixels, 0, 1).repeat(self.fine, 0).repeat(self.fine, 1)
 
     def as_input(self, normalise: bool = True) -> np.ndarray:
@@ -111,6 +114,8 @@ class Pad:
 
     def _coverage(self, x0: float, y0: float, x1: float, y1: float, width: float) -> np.ndarray:
         """How much of every fine pixel lies under a round brush, whose edge fades over half an input pixel."""
+        if not np.isfinite([x0, y0, x1, y1, width]).all():
+            return np.zeros_like(self._ink)
         y, x = ((np.arange(n)[:, None] + 0.5) / self.fine for n in self._ink.shape)
         dx, dy = x1 - x0, y1 - y0
         along = ((x.T - x0) * dx + (y - y0) * dy) / ((dx * dx + dy * dy) or 1.0)

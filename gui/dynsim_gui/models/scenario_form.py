@@ -13,7 +13,8 @@ import tomli_w
 
 from dynsim.datafiles import existing
 from dynsim.errors import DataError, DynsimError, ScenarioError
-from dynsim.scenario import Scenario, find, head_comment
+from dynsim.scenario import Scenario, find
+from dynsim.shipped import head_comment
 from dynsim.validation import set_key
 from dynsim_gui.models.scenario_fields import FieldSpec, FormGroup, form_fields, form_groups, required_tables
 

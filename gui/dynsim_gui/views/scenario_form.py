@@ -26,7 +26,7 @@ from qtpy.QtWidgets import (
 )
 
 from dynsim.errors import DynsimError
-from dynsim.scenario import shipped_scenarios
+from dynsim.shipped import shipped_scenarios
 from dynsim_gui.models import palette
 from dynsim_gui.models.scenario_form import FormGroup, ScenarioDraft, form_fields, form_groups
 from dynsim_gui.views.field_row import LABEL_WIDTH, FieldRow, explained
