@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from .distances_cpu import centre_of
-
 
 def _columns(q):
     """(H, N, d) -> (N, H d)."""
@@ -60,11 +58,17 @@ def dense_forces(metric, q_a, q_b, mu, gain, stress, matmul):
     return _forces(link, lambda b: matmul(stress, b), lambda a: matmul(stress.T, a), stress.sum(1), stress.sum(0))
 
 
+def _centre(q):
+    """(H, 1, d): the middle of each copy's cloud q (H, N, d), 0 where that is not finite."""
+    mean = q.mean(axis=1, keepdims=True)
+    return np.where(np.isfinite(mean), mean, 0)
+
+
 def _forces(link, onto_rows, onto_columns, rows, columns):
     """Eq. (6) from b -> F b, a -> F^T a and the sums of F over each row and each column."""
     metric, q_a, q_b, mu, gain = link
     if metric == "squared":  # seen from within the cloud, or the sums of F a and F b cancel
-        centre = centre_of(q_b)
+        centre = _centre(q_b)
         q_a, q_b = q_a - centre, q_b - centre
     f_b, f_a = _copies(onto_rows(_columns(q_b)), q_a), _copies(onto_columns(_columns(q_a)), q_b)
     pull = mu[:, None, None]
@@ -74,6 +78,6 @@ def _forces(link, onto_rows, onto_columns, rows, columns):
     else:
         on_a = pull * (rows[None, :, None] * q_a - f_b)
         on_b = pull * (columns[None, :, None] * q_b - f_a)
-        squares = np.einsum("i,hik,hik->h", rows, q_a, q_a) + np.einsum("j,hjk,hjk->h", columns, q_b, q_b)
+        squares = (q_a * q_a).sum(axis=2) @ rows + (q_b * q_b).sum(axis=2) @ columns
         weighted = 0.5 * squares - cross
     return gain * on_a, gain * on_b, gain * weighted, float((mu * weighted).sum()), 0.0

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from numba import config, get_num_threads
 
-WORTH_A_THREAD = 2_000_000  # multiply-adds
+WORTH_A_THREAD = 8_000_000  # multiply-adds; to wake a thread and to hear from it takes as long as 3,000,000
 
 
 def share(work, tasks, operations):

@@ -227,13 +227,13 @@ def _open_patiently(path: str | Path, mode: str) -> h5py.File:
 
 def _open(path: str | Path, mode: str) -> h5py.File:
     # A plain open notices a truncated file; an SWMR open does not, but opens running and killed ones.
-    if mode != "r" or not flags.is_open(path):
-        return h5py.File(path, mode, libver=LIBVER, rdcc_nbytes=CHUNK_CACHE)
-    if flags.read(path).is_followable:
-        # A follower's lock would keep the run from being resumed after a kill.
+    running = mode == "r" and flags.is_open(path)
+    options = {"libver": LIBVER, "rdcc_nbytes": CHUNK_CACHE, "swmr": running}
+    if mode == "r" and (not running or flags.read(path).is_followable):
+        # A reader's lock would keep the run from being resumed; all handles that a process has of a file must be alike.
         with suppress(OSError):  # as where this process itself writes the file, with a lock
-            return h5py.File(path, mode, libver=LIBVER, rdcc_nbytes=CHUNK_CACHE, swmr=True, locking=False)
-    return h5py.File(path, mode, libver=LIBVER, rdcc_nbytes=CHUNK_CACHE, swmr=True)
+            return h5py.File(path, mode, locking=False, **options)
+    return h5py.File(path, mode, **options)
 
 
 def _checked(file: h5py.File) -> h5py.File:

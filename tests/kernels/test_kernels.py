@@ -262,4 +262,5 @@ def test_compile_for_leaves_nothing_to_compile():
     compiled = [path_integral_cpu._forward("l2", 3), forces_cpu._forces("l2", 3)]
     before = [len(kernel.signatures) for kernel in compiled]
     everything(cpu, "l2", *particles(2, 5, 34, 3, np.float32))
-    assert before == [1, 1] == [len(kernel.signatures) for kernel in compiled]
+    assert min(before) > 0
+    assert before == [len(kernel.signatures) for kernel in compiled]

@@ -134,6 +134,7 @@ def test_a_killed_engine_leaves_the_window_alive_and_its_run_to_be_resumed(tmp_p
         settings = ("system.layers=['auto', 8, 'auto']", "system.copies=2", "record.every=5", "run.steps=100000")
         viewer.open(c.New("moons", settings, tmp_path / "run"), play=True)
         until(lambda: (tmp_path / "run" / "checkpoints" / "latest.safetensors").exists() or save(viewer))
+        until(lambda: len(viewer.feed.steps))
         os.kill(viewer.engine.pid, signal.SIGKILL)
         until(lambda: said)
         assert "killed by signal 9" in said[0]

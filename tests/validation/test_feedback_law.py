@@ -112,7 +112,7 @@ def test_a_trained_field_brakes_who_climbs():
     law = FeedbackDamping(clip=None, slopes=True)
     system = system.replace(memory=law.start(system, 0))
     world = motion(reference, field, law, dt=0.05)
-    world = type(world)(world.push, law, world.limit, world.dt, Hypergradient(("potential",), 0.1))
+    world = type(world)(world.kernels, world.push, law, world.limit, world.dt, Hypergradient(("potential",), 0.1))
     system = last(march(system, KickDrift(), world, 3))
     force, _ = world.push(system, 3)
     learned = world.hyper.learn(system, force, world.dt)

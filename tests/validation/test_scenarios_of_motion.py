@@ -64,7 +64,7 @@ def test_opening_shock_and_freeze():
 
 def test_without_the_limit_the_shock_goes_on():
     light = {"field.samples": 200, "run.steps": 30, "record.observables": [], "record.properties": []}
-    with pytest.raises(DivergenceError, match="running away"):
+    with pytest.raises(DivergenceError, match=r"running away|infinite"):
         played("opening_shock", **light, **{"dynamics.limit": False})
 
 
