@@ -19,6 +19,7 @@ from numba import cuda
 from . import scalar
 from .device import SIMULATED, TYPES, xp
 from .medium_cuda import field_at, mean_field, mean_field_forces  # noqa: F401
+from .particles_cuda import kick_drift  # noqa: F401
 
 SIDE = 16  # threads along each side of a block of the path integral
 EACH = 4  # rows and columns of its square that a thread keeps

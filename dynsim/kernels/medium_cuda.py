@@ -14,7 +14,7 @@ import math
 import numba
 from numba import cuda
 
-from .device import TYPES, xp
+from .device import TYPES, block_sum, xp
 from .medium import field_at  # noqa: F401
 
 SIDE = 16  # threads along each side of a block of mean fields
@@ -108,7 +108,7 @@ def _ends(d, dtype):
                     for c in range(D):
                         ahead[c] -= (1 - ways[s]) * slope * (v[c] - sources[k, c])
         for c in range(D):
-            whole = _summed(parts, lane, ahead[c])
+            whole = block_sum(parts, lane, ahead[c])
             if lane == 0:
                 on_a[p, i, c] = 2 * rate * whole
 
@@ -140,27 +140,12 @@ def _medium(d, dtype):
                 on_amplitude += pulled
                 for c in range(D):
                     ahead[c] += pulled * amplitudes[k] * v[c]
-        whole = _summed(parts, lane, on_amplitude)
+        whole = block_sum(parts, lane, on_amplitude)
         if lane == 0:
             on_amplitudes[k] = whole
         for c in range(D):
-            whole = _summed(parts, lane, ahead[c])
+            whole = block_sum(parts, lane, ahead[c])
             if lane == 0:
                 on_sources[k, c] = 2 * rate * whole
 
     return cuda.jit(fastmath=True)(medium)
-
-
-@cuda.jit(device=True, inline="always")
-def _summed(parts, lane, mine):
-    """The sum over the threads of a block, in the order of a tree; every thread calls it."""
-    cuda.syncthreads()
-    parts[lane] = mine
-    half = THREADS // 2
-    while half > 0:
-        cuda.syncthreads()
-        if lane < half:
-            parts[lane] += parts[lane + half]
-        half //= 2
-    cuda.syncthreads()
-    return parts[0]

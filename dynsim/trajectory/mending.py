@@ -42,6 +42,7 @@ def repair(path: str | Path) -> Repaired:
     A file in order is left as it is. Raises MissingTrajectoryError, FileFormatError where it is damaged otherwise,
     RunFolderError while its writer lives.
     """
+    schema.refuse_missing(path)
     marked = flags.is_open(path)
     if marked:
         flags.clear(path)

@@ -148,10 +148,7 @@ def open_file(path: str | Path, mode: str) -> h5py.File:
     Raises MissingTrajectoryError, RunFolderError when a writer holds the file, FileFormatError when it is
     damaged or something else.
     """
-    if not Path(path).is_file():
-        raise MissingTrajectoryError(
-            "no trajectory here", where=str(path), hint="the file of a run is FOLDER/trajectory.h5"
-        )
+    refuse_missing(path)
     gate.check_superblock(path)
     try:
         return _checked(_open_patiently(path, mode))
@@ -168,6 +165,14 @@ def open_file(path: str | Path, mode: str) -> h5py.File:
             given=str(error),
             hint="a file that a killed run left is mended by dynsim repair, or by resuming the run",
         ) from error
+
+
+def refuse_missing(path: str | Path) -> None:
+    """Raises MissingTrajectoryError where there is no file."""
+    if not Path(path).is_file():
+        raise MissingTrajectoryError(
+            "no trajectory here", where=str(path), hint="the file of a run is FOLDER/trajectory.h5"
+        )
 
 
 def columns(file: h5py.File) -> Columns:

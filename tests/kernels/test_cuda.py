@@ -11,13 +11,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # (metric, M, N, H, d): more rows than a block of the forces has; two copies; more coordinates than a thread keeps
 CASES = (("l2", 34, 3, 1, 2), ("l1", 3, 2, 2, 1), ("dot", 2, 2, 1, 34))
+# (mass, what is kept, longest speed): of a particle, of every coordinate, or one for all
+STEPS = ((True, 1, True), (False, 3, False), (True, 0, False))
 SIMULATED = """
 import numpy as np
 from dynsim.kernels import cuda, reference
-from tests.kernels.test_cuda import CASES, compare, compare_medium
+from tests.kernels.test_cuda import CASES, compare, compare_medium, compare_step, STEPS
 for case in CASES:
     compare(cuda, *case, "float64", 1e-12)
 compare_medium(cuda, 3, 2, 4, 2, "float64", 1e-12)
+for case in STEPS:
+    compare_step(cuda, 130, *case, "float64", 1e-12)
 q = np.random.default_rng(0).standard_normal((300, 9))
 for delta in (1.0, 1e-3, 1e-9):  # the last one's cells do not fit into 63 bits
     assert sorted(cuda.occupied_cells(q, delta)) == sorted(reference.occupied_cells(q, delta))
@@ -73,6 +77,21 @@ def compare_medium(kernels, m, n, sources, dim, dtype, tolerance):
     _close(got, wanted, tolerance, "medium")
 
 
+def compare_step(kernels, n, own_mass, kept, own_limit, dtype, tolerance):
+    """The same for the step of n particles; more than a block has threads."""
+    from dynsim.kernels import particles
+
+    rng = np.random.default_rng(n)
+    q, v, force = (rng.standard_normal((2, n // 2, 3)) for _ in range(3))
+    mass = 0.5 + rng.random((2, n // 2, 1) if own_mass else (1, 1, 1))
+    keep = rng.random((2, n // 2, kept)) if kept else rng.random(())
+    longest = rng.random((2, n // 2, 1)) if own_limit else np.inf
+    arrays, work = (q, v, force, mass, keep), rng.standard_normal((2, n // 2))
+    put = [kernels.xp.asarray(a, dtype) for a in (*arrays, longest, work)]
+    got = kernels.kick_drift(*put[:5], 0.3, 0.2, *put[5:])
+    _close(got, particles.kick_drift(*arrays, 0.3, 0.2, longest, work), tolerance, "step")
+
+
 def _close(got, wanted, tolerance, what, least=1.0):
     for mine, theirs in zip(got, wanted, strict=True):
         mine = np.asarray(mine.get() if hasattr(mine, "get") else mine, np.float64)
@@ -111,3 +130,11 @@ def test_the_medium_agrees_with_the_reference_on_a_card(shape):
     from dynsim.kernels import cuda
 
     compare_medium(cuda, *shape, "float32", 2e-5)
+
+
+@pytest.mark.skipif(not _card(), reason="no CUDA device")
+@pytest.mark.parametrize("case", STEPS)
+def test_the_step_agrees_with_the_reference_on_a_card(case):
+    from dynsim.kernels import cuda
+
+    compare_step(cuda, 1000, *case, "float32", 2e-5)

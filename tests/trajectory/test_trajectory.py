@@ -507,7 +507,7 @@ def test_a_missing_scalar_is_not_a_number(path, cast):
 
 
 def test_a_missing_file_is_a_file_not_found_error(path):
-    for attempt in (lambda: Trajectory(path), lambda: TrajectoryWriter.append_to(path, 3)):
+    for attempt in (lambda: Trajectory(path), lambda: TrajectoryWriter.append_to(path, 3), lambda: repair(path)):
         with pytest.raises(FileNotFoundError, match="try:"):
             attempt()
     assert issubclass(MissingTrajectoryError, RunFolderError)
