@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -234,11 +233,17 @@ def _open(path: str | Path, mode: str) -> h5py.File:
     # A plain open notices a truncated file; an SWMR open does not, but opens running and killed ones.
     running = mode == "r" and flags.is_open(path)
     options = {"libver": LIBVER, "rdcc_nbytes": CHUNK_CACHE, "swmr": running}
-    if mode == "r" and (not running or flags.read(path).is_followable):
-        # A reader's lock would keep the run from being resumed; all handles that a process has of a file must be alike.
-        with suppress(OSError):  # as where this process itself writes the file, with a lock
-            return h5py.File(path, mode, locking=False, **options)
-    return h5py.File(path, mode, **options)
+    if running and not flags.read(path).is_followable:
+        return h5py.File(path, mode, **options)
+    # A follower's lock would keep the run from being resumed after a kill. However, all handles that a process has of a
+    # file must be alike: those of a writer and of other libraries lock it, those of a follower do not.
+    first, second = (False, None) if running else (None, False)
+    try:
+        return h5py.File(path, mode, locking=first, **options)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return h5py.File(path, mode, locking=second if mode == "r" else None, **options)
 
 
 def _checked(file: h5py.File) -> h5py.File:

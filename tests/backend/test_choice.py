@@ -60,7 +60,7 @@ def test_threads_share_blocks_and_large_products():
     assert pair.sorted_sums(batch, 1000, 1000, 10) - pair.call == pytest.approx(alone / 2)
     assert pair.multiplied(256, 512, 512) == pytest.approx(PLAIN.multiplied(256, 512, 512) / 2, rel=0.05)
     assert pair.multiplied(1, 64, 64) == PLAIN.multiplied(1, 64, 64)
-    assert pair.sorted_sums(1, 30000, 30000, 8) < PLAIN.sorted_sums(1, 30000, 30000, 8)
+    assert pair.sorted_sums(1, 200_000, 200_000, 8) < PLAIN.sorted_sums(1, 200_000, 200_000, 8)
 
 
 @pytest.mark.parametrize("batch", [1, 32, 256])
