@@ -305,8 +305,9 @@ def test_back_shows_what_was_recorded_while_the_engine_goes_on(running):
     running.press("Space")
     running.until(lambda: running.viewer.status.phase == "running", "the engine")
     running.press("Left")
-    running.until(lambda: not running.viewer.playback.follow and running.viewer._shown_index >= 0, "the past")
-    step, index = running.step, running.viewer.playback.index
+    viewer = running.viewer
+    running.until(lambda: not viewer.playback.follow and viewer._shown_index == viewer.playback.index >= 0, "the past")
+    step, index = running.step, viewer.playback.index
     with Trajectory(running.viewer.run.folder / "trajectory.h5") as t:
         assert t.frame(index).step == step
         assert np.array_equal(running.position, t.frame(index).properties["position"])
