@@ -18,9 +18,10 @@ from safetensors.numpy import load as decode
 from safetensors.numpy import save as encode
 
 from dynsim.backend.inference import Model
-from dynsim.checkpoint import metadata, write_atomically
+from dynsim.checkpoint import metadata
 from dynsim.errors import FileFormatError, ShapeError
 from dynsim.fields.data import Scaling
+from dynsim.files import write_atomically
 from dynsim.system.graph import Graph, Groups, Link, Subsystem, group_kind
 from dynsim.system.layers import Network, node_from
 from dynsim.system.medium import Medium

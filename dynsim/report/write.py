@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from dynsim.checkpoint import write_atomically
 from dynsim.errors import OptionError, RunFolderError
+from dynsim.files import write_atomically
 from dynsim.report import page as p
 from dynsim.report.clouds import clouds, confusion_picture, limits_of, structure_pictures
 from dynsim.report.curves import curves, histograms

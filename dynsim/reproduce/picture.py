@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dynsim.checkpoint import write_atomically
 from dynsim.errors import DeviceError
+from dynsim.files import write_atomically
 from dynsim.reproduce.study import Sample
 
 # Okabe-Ito: told apart by colour-blind readers too.

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dynsim.checkpoint import write_atomically
+from dynsim.files import write_atomically
 from dynsim.progress import Progress
 from dynsim.summary import plain
 from dynsim.workers import worker_pool

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dynsim.checkpoint import write_atomically
+from dynsim.files import write_atomically
 from dynsim.reproduce.study import Sample
 
 

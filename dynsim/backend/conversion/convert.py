@@ -26,8 +26,8 @@ from dynsim.backend.conversion.networks import Layer, Network
 from dynsim.backend.conversion.plan import Settings, fingerprint, plan
 from dynsim.backend.conversion.reading import read_network
 from dynsim.backend.conversion.report import as_report, as_text
-from dynsim.checkpoint import write_atomically
 from dynsim.errors import DynsimError, FileFormatError, RunFolderError
+from dynsim.files import write_atomically
 from dynsim.progress import Progress
 
 MODEL, REPORT, TABLE, WORK, JOB = "model.dynsim.safetensors", "report.json", "report.md", ".work", "job.json"

@@ -16,8 +16,9 @@ from safetensors.numpy import save as encode
 from dynsim.backend.conversion import fit, rivals  # noqa: F401  they register the decoders
 from dynsim.backend.conversion.compression import Encoded
 from dynsim.backend.conversion.layouts import Layout
-from dynsim.checkpoint import metadata, write_atomically
+from dynsim.checkpoint import metadata
 from dynsim.errors import DynsimError, FileFormatError
+from dynsim.files import write_atomically
 
 SCHEMA = "dynsim-converted/1"
 

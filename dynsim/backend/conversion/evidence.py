@@ -17,8 +17,8 @@ from dynsim.backend.conversion.converted import Converted, load_converted
 from dynsim.backend.conversion.data import Samples
 from dynsim.backend.conversion.networks import Layer, Network
 from dynsim.backend.conversion.onnx_io import with_tensors
-from dynsim.checkpoint import write_atomically
 from dynsim.errors import DynsimError, FileFormatError
+from dynsim.files import write_atomically
 
 CALIBRATION = 256  # samples that weigh errors
 JUDGED = 10_000  # samples at most that judge
