@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from dynsim.kernels import sorted_l1
-from dynsim.kernels.load import load, thread_count
+from dynsim.kernels.load import load_host, thread_count
+from dynsim.kernels.products_cpu import BLOCK_WORK
 from dynsim.kernels.sharing import WORTH_A_THREAD, share
 
 SIZES = (128, 512, 2048, 6144)  # sub-models on each side of a link
@@ -54,7 +55,7 @@ class Machine:
         at_batches = [np.interp(side, np.log(SIZES), row) for row in np.log(self.product)]
         operations = batch * rows * columns
         computing = operations * float(np.exp(np.interp(np.log(batch), np.log(BATCHES), at_batches)))
-        return computing if operations < 2 * WORTH_A_THREAD else self.wake + computing / self.threads
+        return computing if operations < 2 * BLOCK_WORK else self.wake + computing / self.threads
 
     def sorted_sums(self, batch: int, rows: int, columns: int, axes: int) -> float:
         """Seconds of a sorted product along `axes` axes."""
@@ -82,13 +83,13 @@ def _along(of: np.ndarray, particles: int, axes: int) -> float:
 
 def machine(device: str) -> Machine:
     """Of the device with as many threads as it has now."""
-    kernels = load(device)
+    kernels = load_host(device)
     return _measured(device, thread_count(kernels))
 
 
 @cache
 def _measured(device: str, threads: int) -> Machine:
-    kernels = load(device)
+    kernels = load_host(device)
     call = _sorted_along(1, 1)[0]
     query, block = np.array([_sorted(n, call) for n in SIZES]).transpose(1, 2, 0)
     q = np.linspace(0, 1, 4096, dtype=np.float32).reshape(1, 512, 8)

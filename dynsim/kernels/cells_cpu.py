@@ -13,6 +13,7 @@ import math
 import numpy as np
 from numba import njit
 
+from .lanes import widest
 from .sharing import share
 
 ROWS = 64  # of a block of codes
@@ -131,6 +132,7 @@ def _multipliers(d):
 @_compile
 def _encode(q, d, delta, factors, codes, sizes):
     """Codes, mixed one to one from sum_k factor_k cell_k, and how many there are of each part."""
+    widest()
     factor, term = np.empty(ROWS * d, np.int64), np.empty(ROWS * d, np.int64)
     for r in range(ROWS):
         factor[r * d : (r + 1) * d] = factors
@@ -200,6 +202,7 @@ def _same_cell(q, d, delta, i, j):
 
 @_compile
 def _count_inside(q, delta, first, shape, strides, counts):
+    widest()
     d, outside = shape.size, -np.int64(counts.size)
     low, number, stride = np.empty(ROWS * d), np.empty(ROWS * d), np.empty(ROWS * d, np.int64)
     term = np.empty(ROWS * d, np.int64)

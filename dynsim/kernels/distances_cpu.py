@@ -12,7 +12,7 @@ import functools
 
 import numpy as np
 
-from .lanes import BYTES, load_every, spread, store
+from .lanes import aligned, load_every, spread, store
 from .sharing import share
 from .specialised import compiled
 
@@ -43,19 +43,12 @@ def laid_out(q, centre, scale, expanded, width):
     """(entries, bound), flat, as `_lay_out` makes them of particles q (H, N, d), C-contiguous."""
     (H, N, d), dtype = q.shape, q.dtype
     groups = -(-N // width)
-    entries = _aligned(groups * H * (d + expanded) * width, dtype)
+    entries = aligned(groups * H * (d + expanded) * width, q)
     bound = np.zeros(groups * H, dtype)
     scale = dtype.type(scale if expanded else 1)
     work = functools.partial(_lay_out, q, centre, scale, expanded, width, entries, bound)
     share(work, groups, 16 * q.size)
     return entries, bound
-
-
-def _aligned(size, dtype):
-    """An array that starts at a line of the cache: vectors that straddle two lines take twice as long to load."""
-    numbers = np.empty(size + BYTES // dtype.itemsize, dtype)
-    start = -numbers.ctypes.data % BYTES // dtype.itemsize
-    return numbers[start : start + size]
 
 
 @compiled

@@ -9,15 +9,21 @@ from __future__ import annotations
 import numpy as np
 
 
-def _columns(q):
-    """(H, N, d) -> (N, H d)."""
-    return np.ascontiguousarray(q.transpose(1, 0, 2)).reshape(q.shape[1], -1)
+def _columns(q, ones):
+    """(H, N, d) -> (N, H d + ones): side by side, after so many columns of ones."""
+    copies, n, dim = q.shape
+    columns = np.empty_like(q, shape=(n, ones + copies * dim))
+    columns[:, :ones] = 1
+    columns[:, ones:].reshape(n, copies, dim)[...] = q.transpose(1, 0, 2)
+    return columns
 
 
-def _copies(columns, like):
-    """(N, H d) -> (H, N, d), the shape of `like`."""
+def _copies(columns, like, scale):
+    """(N, H d) -> (H, N, d), the shape of `like`, each copy times its `scale` (H,)."""
     copies, n, dim = like.shape
-    return np.ascontiguousarray(columns.reshape(n, copies, dim).transpose(1, 0, 2))
+    out = np.ascontiguousarray(columns.reshape(n, copies, dim).transpose(1, 0, 2), like=columns)
+    out *= scale[:, None, None]
+    return out
 
 
 def factors(metric, q_a, q_b, mu):
@@ -25,15 +31,17 @@ def factors(metric, q_a, q_b, mu):
 
     squared: sum_h mu_h |a - b|^2 / 2 = alpha_i + beta_j - sum_h mu_h a.b, r = H d + 2; dot: r = H d.
     """
-    weighted = _columns(mu[:, None, None] * q_a)
-    b = _columns(q_b)
+    each = np.repeat(mu, q_a.shape[2])
     if metric == "dot":
-        return weighted, b
-    alpha, beta = (0.5 * np.einsum("h,hik,hik->i", mu, q, q)[:, None] for q in (q_a, q_b))
-    return (
-        np.hstack([alpha, np.ones_like(alpha), -weighted]),
-        np.hstack([np.ones_like(beta), beta, b]),
-    )
+        a, b = _columns(q_a, 0), _columns(q_b, 0)
+        a *= each
+        return a, b
+    a, b = _columns(q_a, 2), _columns(q_b, 2)
+    near, far = a[:, 2:], b[:, 2:]
+    b[:, 1] = np.square(far) @ (0.5 * each)
+    a[:, 0] = np.square(near) @ (0.5 * each)
+    near *= -each
+    return a, b
 
 
 def factored_forces(metric, q_a, q_b, mu, gain, emitted, feedback, matmul):
@@ -41,43 +49,35 @@ def factored_forces(metric, q_a, q_b, mu, gain, emitted, feedback, matmul):
 
     Returns (on q_a, on q_b, on mu, on gain, 0).
     """
-    rows = matmul(emitted.T, feedback.sum(1, keepdims=True))[:, 0]
-    columns = matmul(feedback.T, emitted.sum(1, keepdims=True))[:, 0]
     return _forces(
         (metric, q_a, q_b, mu, gain),
         lambda b: matmul(emitted.T, matmul(feedback, b)),
         lambda a: matmul(feedback.T, matmul(emitted, a)),
-        rows,
-        columns,
     )
 
 
 def dense_forces(metric, q_a, q_b, mu, gain, stress, matmul):
     """The same for a stress force F (M, N) of any rank."""
-    link = metric, q_a, q_b, mu, gain
-    return _forces(link, lambda b: matmul(stress, b), lambda a: matmul(stress.T, a), stress.sum(1), stress.sum(0))
+    return _forces((metric, q_a, q_b, mu, gain), lambda b: matmul(stress, b), lambda a: matmul(stress.T, a))
 
 
-def _centre(q):
-    """(H, 1, d): the middle of each copy's cloud q (H, N, d), 0 where that is not finite."""
-    mean = q.mean(axis=1, keepdims=True)
-    return np.where(np.isfinite(mean), mean, 0)
+def _forces(link, onto_rows, onto_columns):
+    """Eq. (6) from b -> F b and a -> F^T a; a column of ones gives the sums of F over each row and column.
 
-
-def _forces(link, onto_rows, onto_columns, rows, columns):
-    """Eq. (6) from b -> F b, a -> F^T a and the sums of F over each row and each column."""
+    Both metrics are homogeneous, of degree 2, so that by Euler's theorem F.f is half the virial.
+    """
     metric, q_a, q_b, mu, gain = link
+    a, b = _columns(q_a, 1), _columns(q_b, 1)
     if metric == "squared":  # seen from within the cloud, or the sums of F a and F b cancel
-        centre = _centre(q_b)
-        q_a, q_b = q_a - centre, q_b - centre
-    f_b, f_a = _copies(onto_rows(_columns(q_b)), q_a), _copies(onto_columns(_columns(q_a)), q_b)
-    pull = mu[:, None, None]
-    cross = np.einsum("hik,hik->h", q_a, f_b)
-    if metric == "dot":
-        on_a, on_b, weighted = pull * f_b, pull * f_a, cross
-    else:
-        on_a = pull * (rows[None, :, None] * q_a - f_b)
-        on_b = pull * (columns[None, :, None] * q_b - f_a)
-        squares = (q_a * q_a).sum(axis=2) @ rows + (q_b * q_b).sum(axis=2) @ columns
-        weighted = 0.5 * squares - cross
-    return gain * on_a, gain * on_b, gain * weighted, float((mu * weighted).sum()), 0.0
+        centre = b[:, 1:].mean(axis=0)
+        centre = np.where(np.isfinite(centre), centre, 0)
+        a[:, 1:] -= centre
+        b[:, 1:] -= centre
+    on_a, on_b = onto_rows(b), onto_columns(a)
+    if metric == "squared":
+        for on_q, q in (on_a, a), (on_b, b):
+            np.subtract(on_q[:, :1] * q, on_q, out=on_q)
+    virial = np.einsum("ik,ik->k", a, on_a) + np.einsum("ik,ik->k", b, on_b)
+    weighted = 0.5 * virial[1:].reshape(len(mu), -1).sum(axis=1)
+    each = gain * mu
+    return _copies(on_a[:, 1:], q_a, each), _copies(on_b[:, 1:], q_b, each), gain * weighted, float(mu @ weighted), 0.0

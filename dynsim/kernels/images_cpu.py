@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 
 from .images import room
+from .lanes import widest
 from .sharing import share
 
 _compile = njit(nogil=True, error_model="numpy", cache=True)
@@ -144,6 +145,7 @@ def _starts(shape, size):
 
 @_compile
 def _pool(x, size, channels, starts, place, out, first, last, _):
+    widest()
     cell = np.empty(len(starts), x.dtype)
     for b in range(first, last):
         for r in range(out.shape[1]):

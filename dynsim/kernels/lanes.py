@@ -11,6 +11,7 @@ import math
 import operator
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -49,6 +50,25 @@ def _spread(builder, vector, number):
 
 
 @instruction
+def widest(typing):
+    """Let LLVM take the widest registers for the loops of the function that calls this: on many processors with
+    AVX-512 it holds itself to half of them, which is quicker for loops that mostly move unaligned numbers."""
+
+    def code(context, builder, sig, args):
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')  # llvmlite's own `add` knows few names
+        return context.get_dummy_value()
+
+    return types.none(), code
+
+
+def aligned(size, like):
+    """Zeros in the type of an array, from a line of the cache on: a vector across two lines takes twice as long."""
+    numbers = np.zeros(size + BYTES // like.itemsize, like.dtype)
+    start = -numbers.ctypes.data % BYTES // like.itemsize
+    return numbers[start : start + size]
+
+
+@instruction
 def load(typing, array, index):
     """Lanes from array[index] on."""
 
@@ -58,6 +78,21 @@ def load(typing, array, index):
         return builder.load(pointer, align=context.get_abi_sizeof(vector.element))
 
     return Lanes(array.dtype)(array, types.intp), code
+
+
+@instruction
+def load_doubles(typing, array, index):
+    """Lanes of float64 from array[index] on, whose numbers may be narrower."""
+    lanes = Lanes(types.float64)
+
+    def code(context, builder, sig, args):
+        vector = context.get_value_type(sig.return_type)
+        narrow = ir.VectorType(context.get_value_type(array.dtype), vector.count)
+        pointer = builder.bitcast(_address(context, builder, sig, args), narrow.as_pointer())
+        numbers = builder.load(pointer, align=context.get_abi_sizeof(narrow.element))
+        return numbers if narrow == vector else builder.fpext(numbers, vector)
+
+    return lanes(array, types.intp), code
 
 
 @instruction

@@ -6,6 +6,7 @@ import functools
 
 import numpy as np
 
+from .lanes import widest
 from .sharing import share
 from .specialised import compiled
 
@@ -23,6 +24,7 @@ def multiply_adds(x, factor, summand, times):
 @compiled
 def _multiply_adds(x, factor, summand, times, first, step):
     """Eight of them for each load and store, which then cost nothing; a task is a block."""
+    widest()
     for block in range(first, (x.size + BLOCK - 1) // BLOCK, step):
         part = x[block * BLOCK : (block + 1) * BLOCK]
         for _ in range(times // 8):

@@ -8,6 +8,7 @@ import math
 import numpy as np
 from numba import njit
 
+from .lanes import widest
 from .medium import field_at  # noqa: F401
 from .sharing import share
 
@@ -66,6 +67,7 @@ def _blocks(rows):
 
 @_compile
 def _mean_field(q_a, q_b, sources, amplitudes, ways, weights, rate, block, fields, first, step):
+    widest()
     P, M, D = q_a.shape
     v = np.empty(D, q_a.dtype)
     for task in range(first, (P * M + block - 1) // block, step):

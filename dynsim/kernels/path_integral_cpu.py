@@ -21,6 +21,7 @@ from .specialised import compiled, constants, inlined, named, term, too_narrow, 
 ROWS = 64  # of a task
 EXPAND_FROM = 6  # dimensions; below it differences are as fast
 SOFTENED = ("l2", "plummer", "reciprocal")
+OPERATIONS = 2  # multiply-adds that take as long as one coordinate of a pair, its part of f included
 
 
 def path_integral(metric, q_a, q_b, mu, gain, eps, p):
@@ -41,7 +42,8 @@ def path_integral(metric, q_a, q_b, mu, gain, eps, p):
     left, _ = laid_out(q_a, centre, 1, expanded, width)
     right, bound = laid_out(q_b, centre, -2, expanded, width)
     arguments = q_a, q_b, left, right, bound, coefficients, softening, p, one, dtype.type(NEAR), w
-    share(functools.partial(_forward(metric, d), *arguments), -(-M // ROWS) * -(-N // width), q_a.size * N)
+    work = functools.partial(_forward(metric, d), *arguments)
+    share(work, -(-M // ROWS) * -(-N // width), OPERATIONS * q_a.size * N)
     return w
 
 

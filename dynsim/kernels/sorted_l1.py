@@ -19,7 +19,9 @@ from functools import partial
 import numpy as np
 from numba import njit
 
+from .lanes import load, load_doubles, multiply_add, spread, store
 from .sharing import share
+from .specialised import aligned
 
 LANES = 32  # queries of a block
 WORTH_A_BLOCK = 12  # queries that take as long one by one as a block does
@@ -158,39 +160,39 @@ def _add_up(sums, moments, received):
 @_compile
 def _in_blocks(sources, targets, x, z, c, emitted, received, first, step):
     (B, M), N = emitted.shape, received.shape[1]
-    y, r = np.zeros((M + 1, LANES), emitted.dtype), np.empty((N + 1, LANES))
-    sums = np.empty(2 * LANES)  # S0 and S1 in one array, so that LLVM sees that they do not overlap
-    totals, moments = np.empty(LANES), np.empty(LANES)
+    y, totals = np.zeros((M + 1, LANES), emitted.dtype), aligned(LANES, c)
+    moments, r = aligned(LANES, c), aligned((N + 1) * LANES, c)
     for block in range(first, (B + LANES - 1) // LANES, step):
         queries = slice(block * LANES, min(B, (block + 1) * LANES))
         _transpose(emitted[queries], y)
-        r[:] = 0.0
         totals[:] = 0.0
         moments[:] = 0.0
+        r[:] = 0.0
         for i in range(M):
             for lane in range(LANES):
                 totals[lane] += y[i, lane]
         for k in range(len(c)):
-            for lane in range(LANES):
-                sums[lane] = -c[k] * totals[lane]
-                sums[LANES + lane] = 0.0
-            _walk(sources[k], targets[k], x[k], z[k], 2 * c[k], y, sums, r)
-            for lane in range(LANES):
-                moments[lane] += 0.5 * sums[LANES + lane]
-        _transpose_back(r, moments, received[queries])
+            _walk(sources[k], targets[k], x[k], z[k], c[k], y.reshape(y.size), totals, moments, r)
+        _transpose_back(r.reshape(N + 1, LANES), moments, received[queries])
 
 
 @_compile
-def _walk(sources, targets, x, z, factor, y, sums, r):
+def _walk(sources, targets, x, z, c, y, totals, moments, r):
+    """Eq. (9) for one axis and two vectors of queries, p and q; S0 and S1 stay in registers. y, r : flat."""
+    half, next_half = spread(-0.5), LANES // 2
+    once, minus_twice = spread(c), spread(-2 * c)
+    p_0, q_0 = half * load(totals, 0), half * load(totals, next_half)
+    p_1 = q_1 = p_0 - p_0
     for n in range(len(sources)):
-        i, j, a, b = sources[n], targets[n], np.float64(x[n]), np.float64(z[n])
-        for lane in range(LANES):
-            e = factor * y[i, lane]
-            s0 = sums[lane] + e
-            s1 = sums[LANES + lane] + e * a
-            sums[lane] = s0
-            sums[LANES + lane] = s1
-            r[j, lane] += b * s0 - s1
+        i, j = LANES * np.intp(sources[n]), LANES * np.intp(targets[n])
+        a, twice_b = spread(np.float64(x[n])), spread(2 * c * np.float64(z[n]))
+        p, q = load_doubles(y, i), load_doubles(y, i + next_half)
+        p_0, q_0 = p_0 + p, q_0 + q
+        p_1, q_1 = multiply_add(p, a, p_1), multiply_add(q, a, q_1)
+        store(r, j, multiply_add(minus_twice, p_1, multiply_add(twice_b, p_0, load(r, j))))
+        store(r, j + next_half, multiply_add(minus_twice, q_1, multiply_add(twice_b, q_0, load(r, j + next_half))))
+    store(moments, 0, multiply_add(once, p_1, load(moments, 0)))
+    store(moments, next_half, multiply_add(once, q_1, load(moments, next_half)))
 
 
 @_inline

@@ -23,14 +23,15 @@ inlined = njit(inline="always")
 term = inlined(scalar.term)
 value = inlined(scalar.value)
 slope = inlined(scalar.slope)
-# Numba's cache sees changes of the kernel's own file only, so all that is inlined is part of its name.
-_SOURCES = (Path(x).read_bytes() for x in (__file__, scalar.__file__, lanes.__file__))
-_BODIES = f"{zlib.crc32(b''.join(_SOURCES)):08x}"
+aligned = inlined(lanes.aligned)
 
 
-def named(function, metric, d):
-    """The kernel, compiled under a name that no other one has."""
-    name = f"{function.__name__}_{metric}_{d}_{_BODIES}"
+def named(function, metric, d, *modules):
+    """The kernel, compiled under a name that no other one has; `modules` hold more of what it is made of."""
+    # Numba's cache sees changes of the kernel's own file only, so all that is inlined is part of its name.
+    files = __file__, *(module.__file__ for module in (scalar, lanes, *modules))
+    bodies = zlib.crc32(b"".join(Path(file).read_bytes() for file in files))
+    name = f"{function.__name__}_{metric}_{d}_{bodies:08x}"
     function.__name__ = function.__qualname__ = name
     return compiled(function)
 
