@@ -10,7 +10,7 @@ import numpy as np
 
 from dynsim.errors import DynsimError, FileFormatError
 from dynsim.frame import Frame
-from dynsim.trajectory import flags, gate, schema
+from dynsim.trajectory import flags, gate, handles, schema
 
 
 class Series(Mapping[str, np.ndarray]):
@@ -20,16 +20,36 @@ class Series(Mapping[str, np.ndarray]):
         self,
         read: Callable[[h5py.Dataset, slice], np.ndarray],
         columns: Mapping[str, h5py.Dataset],
-        rows: int,
+        rows: int = 0,
     ) -> None:
         self._read, self._columns, self._rows = read, columns, rows
-        self._known: dict[str, np.ndarray] = {}
+        self._known: dict[str, tuple[np.ndarray, int]] = {}  # with room for more, and how many rows were read
+
+    def longer(self, rows: int) -> Series:
+        """The same columns with more rows; what was read of them is not read again (but where a run was taken back)."""
+        series = Series(self._read, self._columns, rows)
+        if rows >= self._rows:
+            series._known = self._known
+        return series
 
     def __getitem__(self, name: str) -> np.ndarray:
-        if name not in self._known:
-            self._known[name] = self._read(self._columns[name], slice(self._rows))
-            self._known[name].setflags(write=False)
-        return self._known[name]
+        column, known = self._known.get(name, (None, 0))
+        if column is None or known < self._rows:
+            column = self._read_on(name, column, known)
+        column = column[: self._rows]
+        column.setflags(write=False)
+        return column
+
+    def _read_on(self, name: str, column: np.ndarray | None, known: int) -> np.ndarray:
+        new = self._read(self._columns[name], slice(known, self._rows))
+        if column is None:
+            column = new
+        elif len(column) < self._rows:
+            column = np.concatenate([column[:known], new, np.empty_like(column)])
+        else:
+            column[known : self._rows] = new
+        self._known[name] = column, self._rows
+        return column
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._columns)
@@ -59,14 +79,16 @@ class Trajectory:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._file = schema.open_file(path, "r")
+        self._handle: handles.Handle | None = None
         try:
-            self._columns = schema.columns(self._file)
+            handle = self._handle = handles.take(self.path)
+            self._file, self._columns = handle.file, handle.columns
             self.cast = schema.read_cast(self._file)
             columns = self._columns
             gate.check_rows(path, columns.frames, [*columns.history.values(), *columns.events.values()], self.cast)
             texts = schema.need(self._file, "parameters")
             self.parameters = {schema.decode(name): texts[name][()].decode() for name in texts}
+            self._begin()
             self.refresh()
         except BaseException as error:
             self.close()
@@ -74,20 +96,27 @@ class Trajectory:
                 raise self._damaged(error) from error
             raise
 
+    def _begin(self) -> None:
+        """The tables, without a row."""
+        frames = self._columns.frames
+        scalars = {name: dataset for (kind, name), dataset in frames.items() if kind == "scalar"}
+        self.observables = Series(self._read, scalars)
+        self._grid = Series(self._read, {name: frames["grid", name] for name in ("time", "step")})
+        self.history = Series(self._read, self._columns.history)
+        self._events = Series(self._read, self._columns.events)
+
     def refresh(self) -> int:
         """Look for what a writer has added; the number of frames."""
-        # Against the order of flushing: whatever is flushed in between, no frame is newer than its events.
-        for table in reversed(self._columns.tables):
-            for dataset in reversed(table.values()):
-                dataset.refresh()
-        frames = self._columns.frames
-        self._length = schema.length(frames)
-        scalars = {name: dataset for (kind, name), dataset in frames.items() if kind == "scalar"}
-        grid = {name: frames["grid", name] for name in ("time", "step")}
-        self.observables = Series(self._read, scalars, self._length)
-        self._grid = Series(self._read, grid, self._length)
-        self.history = Series(self._read, self._columns.history, schema.length(self._columns.history))
-        self._events = Series(self._read, self._columns.events, schema.length(self._columns.events))
+        if self._file.swmr_mode:
+            # Against the order of flushing: whatever is flushed in between, no frame is newer than its events.
+            for table in reversed(self._columns.tables):
+                for dataset in reversed(table.values()):
+                    dataset.refresh()
+        self._length = schema.length(self._columns.frames)
+        self.observables = self.observables.longer(self._length)
+        self._grid = self._grid.longer(self._length)
+        self.history = self.history.longer(schema.length(self._columns.history))
+        self._events = self._events.longer(schema.length(self._columns.events))
         return self._length
 
     @property
@@ -164,7 +193,9 @@ class Trajectory:
 
     def close(self) -> None:
         """Close the file; safe to call twice."""
-        self._file.close()
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handles.leave(handle)
 
     def __len__(self) -> int:
         return self._length
@@ -181,22 +212,20 @@ class Trajectory:
         stop = schema.length(table) if stop is None else stop
         if start >= stop:
             return {}
-        try:
-            return {name: dataset[start:stop] for name, dataset in table.items()}
-        except (OSError, RuntimeError):  # a chunk that is being written again, or that a kill has torn
-            return {name: self._read(dataset, slice(stop))[start:] for name, dataset in table.items()}
+        return {name: self._read(dataset, slice(start, stop)) for name, dataset in table.items()}
 
     def _read(self, dataset: h5py.Dataset, rows: int | slice) -> np.ndarray:
         try:
             return dataset[rows]
         except (OSError, RuntimeError):
-            # a follower can meet a chunk while it is being written again
-            dataset.refresh()
+            # a follower can meet a chunk while it is being written again, or one that a kill has torn
+            if self._file.swmr_mode:
+                dataset.refresh()
         if isinstance(rows, int):
             return self._read_torn(dataset, rows, rows + 1)[0]
         size = dataset.chunks[0]
-        starts = range(0, rows.stop, size)
-        return np.concatenate([self._read_torn(dataset, i, min(i + size, rows.stop)) for i in starts])
+        ends = [*range(rows.start - rows.start % size + size, rows.stop, size), rows.stop]
+        return np.concatenate([self._read_torn(dataset, *part) for part in zip([rows.start, *ends], ends)])
 
     def _read_torn(self, dataset: h5py.Dataset, start: int, stop: int) -> np.ndarray:
         """Rows of one chunk, even if a kill has torn it."""

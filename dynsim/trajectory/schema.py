@@ -30,9 +30,11 @@ VIEWED = {"position": "Angstrom", "velocity": "Angstrom ps-1", "force": "kJ mol-
 KIND_BYTES, DETAIL_BYTES = 32, 1024
 # "latest" would leave datasets unreadable to HDF5 1.10; older formats crash or hang readers when damaged.
 LIBVER = ("v110", "v110")
-SMALLEST_CHUNK, LARGEST_CHUNK = 2**16, 2**20
-# Bytes that HDF5 keeps of each dataset: the chunk that grows. Its own 8 MiB would let a long run grow by half its file.
-CHUNK_CACHE = 2**18
+# A flush checks and writes the whole last chunk of every array, of which there are dozens.
+SMALLEST_CHUNK, LARGEST_CHUNK = 2**13, 2**20
+# Bytes that HDF5 keeps of each dataset: the chunk that grows, of small rows; others are written whole. Its own 8 MiB
+# would let a long run, and whoever follows it, grow by half its file.
+CHUNK_CACHE = 2**15
 FILTERS: dict[str, Any] = {"fletcher32": True}
 
 
@@ -67,7 +69,7 @@ def length(table: Mapping[Any, h5py.Dataset]) -> int:
 
 
 def chunk(row: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """Shape of a chunk of 64 KiB to 1 MiB: several small rows, or an even part of a large one."""
+    """Shape of a chunk of 8 KiB to 1 MiB: several small rows, or an even part of a large one."""
     size = max(1, math.prod(row) * itemsize)
     if size <= LARGEST_CHUNK:
         return (math.ceil(SMALLEST_CHUNK / size), *row)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import math
 import os
 import queue
 import threading
@@ -25,8 +26,9 @@ from dynsim.files import refuse_full
 from dynsim.frame import Cast, Frame
 from dynsim.trajectory import flags, mending, schema
 
-RING, TOGETHER = 8, 4
 FLUSH_SECONDS, FLUSH_FRAMES = 0.2, 64
+# Slots of the ring for frames on their way: 8, or of small frames as many as fit, but no more than are flushed at once.
+SLOTS, RING_BYTES = 8, 2**22
 CHECKED_BYTES = 2**24  # after which free space is looked at again, and after every flush
 
 
@@ -84,7 +86,7 @@ class TrajectoryWriter:
         return self
 
     def write(self, frame: Frame) -> None:
-        """Hand a frame over; waits while eight are on their way. Its arrays may be changed afterwards.
+        """Hand a frame over; waits while the ring is full of them. Its arrays may be changed afterwards.
 
         A frame at the step of the last one is in the file already and adds only its events and new history.
         Raises ShapeError and OptionError for a frame that does not fit the file or comes out of order.
@@ -135,14 +137,17 @@ class TrajectoryWriter:
         file.swmr_mode = True
         lock.share(self._descriptor)  # from whoever would take this writer for a dead one
         # asked here, since asking h5py later would wait for the thread's own calls
-        self._ring = {key: np.empty((RING, *d.shape[1:]), d.dtype) for key, d in self._columns.frames.items()}
+        forms = {key: (d.shape[1:], d.dtype) for key, d in self._columns.frames.items()}
+        size = sum(math.prod(shape) * dtype.itemsize for shape, dtype in forms.values())
+        self._slots = min(max(SLOTS, RING_BYTES // size), FLUSH_FRAMES)
+        self._ring = {key: np.empty((self._slots, *shape), dtype) for key, (shape, dtype) in forms.items()}
         self._rows = [schema.length(table) for table in self._columns.tables]
         self.last_step = _last(self._columns.frames["grid", "step"])
         self._last_history = _last(self._columns.history["step"])
         self._error: BaseException | None = None
         self._raised = self._closed = False
-        self._free, self._slot = threading.Semaphore(RING), 0
-        self._queue: queue.Queue[_Parcel | threading.Event | None] = queue.Queue(RING)
+        self._free, self._slot = threading.Semaphore(self._slots), 0
+        self._queue: queue.Queue[_Parcel | threading.Event | None] = queue.Queue(self._slots)
         self._unflushed, self._flushed_at, self._unchecked = 0, time.monotonic(), 0
         self._thread = threading.Thread(target=self._serve, name="trajectory", daemon=True)
         self._thread.start()
@@ -184,7 +189,7 @@ class TrajectoryWriter:
                     allowed=str(shape),
                 )
         self._free.acquire()
-        slot, self._slot = self._slot, (self._slot + 1) % RING
+        slot, self._slot = self._slot, (self._slot + 1) % self._slots
         for key, value in entries.items():
             self._ring[key][slot] = value
         return slot
@@ -236,9 +241,9 @@ class TrajectoryWriter:
         self._shut()
 
     def _take(self) -> list[_Parcel | threading.Event | None]:
-        """What is in the queue; several frames together, unless a flush falls due before: each turn costs the loop."""
+        """What is in the queue; half a ring of frames, unless a flush falls due before: each turn costs the loop."""
         items: list[_Parcel | threading.Event | None] = []
-        while len(items) < TOGETHER:
+        while len(items) < self._slots // 2:
             due = self._flushed_at + FLUSH_SECONDS - time.monotonic()
             try:
                 items.append(self._queue.get(timeout=max(0.0, due) if items or self._unflushed else None))
