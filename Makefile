@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: run window test soak lint clean
+.PHONY: run window test cuda-proof soak lint clean
 
 $(BIN)/dynsim: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dynsim needs Python 3.11 or newer; try: make PYTHON=python3.11")'
@@ -33,6 +33,16 @@ test: $(VENV)/tested
 	  *) exit 1 ;; \
 	esac
 
+# What can be proved of a GPU without one: its kernels compile for cards, and they and the engine run on a simulator.
+$(VENV)-cuda/ready: pyproject.toml
+	test -x $(VENV)-cuda/bin/pip || $(PYTHON) -m venv $(VENV)-cuda
+	$(VENV)-cuda/bin/python -m pip install --quiet --editable '.[gpu-proof]'
+	touch $@
+
+cuda-proof: $(VENV)-cuda/ready
+	$(VENV)-cuda/bin/python -m pytest -n 2 tests/kernels/test_ptx.py
+	NUMBA_ENABLE_CUDASIM=1 NUMBA_NUM_THREADS=1 $(VENV)-cuda/bin/python -m pytest -n 2 -k cuda tests/kernels
+
 # The whole of tests/reliability, and a run of SOAK minutes with a follower; the table is left in runs/soak.md.
 SOAK ?= 60
 soak: $(VENV)/tested
@@ -44,4 +54,4 @@ lint: $(VENV)/tested
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) $(VENV)-cuda build dist

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import psutil
 
 from dynsim import sequences
 from dynsim.datafiles import read_matrix
@@ -23,6 +22,7 @@ from dynsim.dynamics.hypergradient import Hypergradient
 from dynsim.dynamics.speed_limit import SpeedLimit
 from dynsim.errors import DataError, ResourceError, unknown
 from dynsim.fields.network import largest_value
+from dynsim.kernels.load import chosen, free_memory
 from dynsim.scenario import Scenario
 from dynsim.sections import InitialSection
 from dynsim.sequences import Task
@@ -219,18 +219,20 @@ def check_medium(scenario: Scenario, graph: Graph) -> None:
 
 
 def check_memory(scenario: Scenario, graph: Graph, network: Network | None, batch: int) -> None:
-    """Raises ResourceError with the estimate if the scenario cannot fit into this machine's free memory."""
+    """Raises ResourceError with the estimate if the scenario cannot fit into the free memory of its device."""
     refuse_beyond(memory_estimate(scenario, graph, network, batch), scenario)
 
 
 def refuse_beyond(need: int, scenario: Scenario) -> None:
-    """Raises ResourceError where so many bytes are not free."""
-    free = psutil.virtual_memory().available
+    """Raises ResourceError where so many bytes are not free on the device."""
+    device = chosen(scenario.run.device)
+    free = free_memory(device)
     if need > free:
         raise ResourceError(
-            "the scenario does not fit into memory",
+            "the scenario does not fit into memory" + (" of the card" if device == "cuda" else ""),
             where=scenario.name,
             given=f"about {need / 2**30:.1f} GiB needed",
             allowed=f"{free / 2**30:.1f} GiB free",
-            hint="fewer sub-models (system.layers), copies or dimensions, or dtype float32",
+            hint="fewer sub-models (system.layers), copies or dimensions, or dtype float32"
+            + (', or device = "cpu"' if device == "cuda" else ""),
         )

@@ -17,11 +17,10 @@ from dynsim.errors import FileFormatError, ScenarioError
 from dynsim.files import write_atomically
 from dynsim.scenario import Scenario
 from dynsim.simulation import Simulation
-from dynsim.system.graph import System
+from dynsim.system.graph import STATE, System
 from dynsim.versions import versions
 
 SCHEMA = "dynsim-checkpoint/3"
-GROUPS = ("x", "v", "force", "mass", "memory")
 NUMBERS = ("totals", "step", "time", "event_step", "event_span")
 # Of the simulation: what is saved beside its system and its pending rows.
 NOTED = ("changes", "planned", "total_steps", "stopped", "validation_accuracy", "last_row", "events", "logged")
@@ -76,8 +75,8 @@ def save(path: Path, simulation: Simulation, elapsed: float) -> None:
 
     Raises RunFolderError where it cannot be written; the file before it stays then.
     """
-    system = simulation.system
-    arrays = {f"{g}/{k}": np.asarray(a, order="C") for g in GROUPS for k, a in getattr(system, g).items()}
+    system = simulation.system.carried(simulation.kernels.to_host)
+    arrays = {f"{g}/{k}": np.asarray(a, order="C") for g in STATE for k, a in getattr(system, g).items()}
     for name in simulation.pending[0] if simulation.pending else {}:
         arrays[f"pending/{name}"] = np.array([row[name] for row in simulation.pending])
     notes: dict[str, Any] = {n: getattr(system, n) for n in NUMBERS} | {n: getattr(simulation, n) for n in NOTED}
@@ -105,7 +104,7 @@ def load(path: Path, simulation: Simulation) -> Saved:
     if not sound:
         raise _damaged(path, "its sha256 is another one")
     _refuse_scenario(path, notes, simulation)
-    simulation.system = _system(simulation.system, arrays, notes)
+    simulation.system = _system(simulation.system, arrays, notes).carried(simulation.kernels.to_device)
     simulation.equip()
     simulation.response = None
     for name in NOTED:
@@ -185,7 +184,7 @@ def pending_events(notes: dict[str, Any]) -> list[tuple[int, str, str]]:
 
 def _system(fresh: System, arrays: dict[str, np.ndarray], notes: dict[str, Any]) -> System:
     """The saved state, its groups in their order: sums over groups round alike."""
-    groups: dict[str, Any] = {g: {} for g in GROUPS}
+    groups: dict[str, Any] = {g: {} for g in STATE}
     for name in notes["order"]:
         group, key = name.split("/", 1)
         if group in groups:

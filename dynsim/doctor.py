@@ -1,18 +1,19 @@
-"""What this machine has, so that a question about it can be answered by one command."""
+"""What this machine has and whether it computes right, so that a question about it can be answered by one command."""
 
 from __future__ import annotations
 
 import ctypes.util
 import os
 import platform
+from collections.abc import Iterator
+from dataclasses import asdict
 from importlib.util import find_spec
 from typing import Any
 
-import numpy as np
 import psutil
 
 from dynsim import datasets
-from dynsim.kernels import reference
+from dynsim.kernels import cards, checks
 from dynsim.kernels.load import available, load, thread_count
 from dynsim.shipped import data_folder, scenario_folder
 from dynsim.versions import version_of
@@ -21,17 +22,25 @@ OPTIONAL = {
     "torch": "torch",
     "onnx": "onnx",
     "onnxruntime": "onnxruntime",
-    "cupy": "cupy",
     "MDAnalysis": "MDAnalysis",
 }
 
 
+CHECKS = "checks on "
+
+
 def examine() -> dict[str, dict[str, Any]]:
-    """Sections of facts, each a flat mapping of printable values."""
+    """Sections of facts, each a mapping of printable values; of the sections `CHECKS` + device, what `checks` found.
+
+    Checked are the kernels of the CPU, and those of CUDA where they can be loaded.
+    """
+    devices = available()
+    checked = [name for name in ("cpu", "cuda") if devices[name] == "yes"]
     return {
         "machine": _machine(),
-        "devices": available(),
-        "kernels": _kernels(),
+        "devices": devices,
+        "cuda": _cuda(),
+        **{CHECKS + name: _checks(name) for name in checked},
         "graphics": _graphics(),
         "versions": _versions(),
         "data": {
@@ -47,22 +56,42 @@ def _machine() -> dict[str, str]:
     return {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
-        "cores": str(os.cpu_count()),
+        "cores": f"{os.cpu_count()}, kernels use {thread_count(load('cpu'))}",
         "memory": f"{memory.total / 2**30:.1f} GiB, {memory.available / 2**30:.1f} GiB free",
     }
 
 
-def _kernels() -> dict[str, str]:
-    """Whether the compiled kernels agree with the reference on fresh random input."""
-    cpu = load("cpu")
-    rng = np.random.default_rng()
-    q_a, q_b, mu = rng.standard_normal((2, 7, 3)), rng.standard_normal((2, 5, 3)), rng.standard_normal(2)
-    result = {"threads": str(thread_count(cpu))}
-    for metric in ("l1", "l2", "squared"):
-        arguments = (metric, q_a, q_b, mu, 1.0, 1e-3, 2.0)
-        error = np.abs(cpu.path_integral(*arguments) - reference.path_integral(*arguments)).max()
-        result[f"cpu {metric}"] = f"{'agrees' if error < 1e-12 else 'DIFFERS'} with the reference (error {error:.1e})"
-    return result
+def _cuda() -> dict[str, str]:
+    """Driver, devices and packages, as far as they are there."""
+    found, facts = cards.driver(), {}
+    if found is not None:
+        facts = {"driver": found.release, "newest CUDA": cards.dotted(found.cuda)}
+        facts |= {f"device {k}": str(card) for k, card in enumerate(found.cards)}
+    return facts | cards.packages()
+
+
+def _checks(device: str) -> dict[str, dict[str, Any]]:
+    """The worst of each kernel on fresh random input. Raises DeviceError where the device's packages do not work."""
+    kernels = load(device)
+    size = checks.TINY if device == "cuda" and cards.SIMULATED else checks.USUAL
+    return {name: asdict(found) for name, found in checks.worst(checks.check(kernels, size)).items()}
+
+
+def healthy(found: dict[str, dict[str, Any]]) -> bool:
+    """Whether no check of `examine` failed."""
+    return not any(it["error"] for name, lines in found.items() if name.startswith(CHECKS) for it in lines.values())
+
+
+def text(found: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Lines that show what `examine` found."""
+    for section, lines in found.items():
+        yield from [section] if lines else []
+        for key, value in lines.items():
+            yield f"  {key:<20} {_said(value) if section.startswith(CHECKS) else value}"
+
+
+def _said(check: dict[str, Any]) -> str:
+    return check["error"] or f"ok, differs by {check['difference']:.0e}"
 
 
 def _graphics() -> dict[str, str]:

@@ -81,11 +81,10 @@ def link_forces(kernels, system: System, link: Link, stress: Stress) -> Groups:
     on_a, on_b, on_mu, on_gain, on_eps = parts
     if link.interactive:
         on_a, on_b, on_mu = folded(on_a, on_b, on_mu)
-    dtype = on_a.dtype
     on_link = {
         f"mu:{link.name}": on_mu[:, None],
-        f"gain:{link.name}": np.full((1, 1), on_gain, dtype),
-        f"eps:{link.name}": np.full((1, 1), on_eps, dtype),
+        f"gain:{link.name}": np.asarray(on_gain, on_a.dtype, like=on_a).reshape(1, 1),
+        f"eps:{link.name}": np.asarray(on_eps, on_a.dtype, like=on_a).reshape(1, 1),
     }
     return added([on_medium, {f"q:{link.source}": on_a}, {f"q:{link.target}": on_b}, on_link])
 

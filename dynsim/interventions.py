@@ -138,7 +138,7 @@ class Interventions(ABC):
         self._open_limit(span)
         if strength > 0:
             speed = strength * self.limit.eta * self.limit.envelope(self.system) / self.motion.dt
-            self.system = struck(self.system, speed, self.scenario.run.seed)
+            self.system = struck(self.system, speed, self.scenario.run.seed, self.kernels)
         self._log("kick", strength=float(strength), span=span)
 
     def extend(self, steps: int) -> None:
@@ -160,7 +160,7 @@ class Interventions(ABC):
         v = self._coordinates((0.0,) * dim if velocity is None else velocity)
         if q.shape != (dim,) or v.shape != (dim,):
             raise ShapeError("not a place in R^d", given=f"{q.shape}, {v.shape}", allowed=f"({dim},)")
-        self.system = displaced(self.system, particle, 0, q, v)
+        self.system = displaced(self.system, particle, 0, q, v, self.kernels)
         for first in range(0, dim, COORDINATES_PER_EVENT):
             part = slice(first, first + COORDINATES_PER_EVENT)
             self._log("move", particle=int(particle), first=first, q=q[part].tolist(), v=v[part].tolist())
@@ -197,7 +197,7 @@ class Interventions(ABC):
             case "move":
                 particle, first = said["particle"], index(said["first"])
                 q, v = self._coordinates(said["q"]), self._coordinates(said["v"])
-                self.system = displaced(self.system, particle, first, q, v)
+                self.system = displaced(self.system, particle, first, q, v, self.kernels)
                 self._log("move", particle=particle, first=first, q=q.tolist(), v=v.tolist())
             case "branch":
                 self.branched(said["source"], said["step"])
@@ -223,7 +223,7 @@ class Interventions(ABC):
         self.events.append((self.system.step, kind, json.dumps(detail, allow_nan=False)))
 
 
-def struck(system: System, speed: float, seed: int) -> System:
+def struck(system: System, speed: float, seed: int, kernels: Any) -> System:
     """A Gaussian impulse on every coordinate particle that moves; `speed` is its root mean square length.
 
     Particles that have merged share what they receive together.
@@ -233,14 +233,14 @@ def struck(system: System, speed: float, seed: int) -> System:
     for key in [f"q:{s.name}" for s in system.graph.particle_subsystems]:
         if key in v:
             impulse = speed / np.sqrt(system.graph.dim) * rng.standard_normal(v[key].shape)
-            v[key] = v[key] + impulse.astype(v[key].dtype)
-    return synchronised(system.replace(v=v))
+            v[key] = v[key] + np.asarray(impulse, v[key].dtype, like=v[key])
+    return synchronised(system.replace(v=v), kernels)
 
 
-def displaced(system: System, particle: int, first: int, q: np.ndarray, v: np.ndarray) -> System:
+def displaced(system: System, particle: int, first: int, q: np.ndarray, v: np.ndarray, kernels: Any) -> System:
     """A particle, and all that have merged with it, with coordinates from `first` on set to q (k,), velocity to v."""
     place(system.graph, particle)  # refuses one that is not there
-    places = [place(system.graph, n) for n in mates(system, particle)]
+    places = [place(system.graph, n) for n in mates(system, particle, kernels)]
     if q.ndim != 1 or q.shape != v.shape or not 0 <= first <= system.graph.dim - len(q):
         raise ShapeError("not part of a position", given=f"{q.shape} from {first}", allowed=f"({system.graph.dim},)")
     if not (np.abs(np.stack([q, v])) < RUNAWAY).all():
@@ -251,7 +251,7 @@ def displaced(system: System, particle: int, first: int, q: np.ndarray, v: np.nd
             groups[group] = groups[group].copy()
         for group, copy, k in places:
             if group in groups:
-                groups[group][copy, k, first : first + len(part)] = part
+                groups[group][copy, k, first : first + len(part)] = np.asarray(part, like=groups[group])
     return system.replace(x=x, v=velocity)
 
 

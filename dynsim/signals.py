@@ -18,35 +18,25 @@ from dynsim.system.graph import Link, System, without_own
 
 @dataclass(frozen=True)
 class Activation:
-    """sigma(R), and sigma'(R) given R and E = sigma(R)."""
+    """sigma(R), and sigma'(R) given R and E = sigma(R); `kernels` of the device that holds them."""
 
-    emit: Callable[[np.ndarray], np.ndarray]
-    slope: Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-
-def _sigmoid(r):
-    from scipy.special import expit  # slow to import, and few runs need it
-
-    return expit(r)
+    emit: Callable[..., np.ndarray]
+    slope: Callable[..., np.ndarray]
 
 
-def _gelu(r):
-    from scipy.special import erf
-
-    return (0.5 * r * (1 + erf(r / np.sqrt(2)))).astype(r.dtype)
+def _gelu(r, kernels=reference):
+    return (0.5 * r * (1 + kernels.erf(r / np.sqrt(2)))).astype(r.dtype)
 
 
-def _gelu_slope(r, e):
-    from scipy.special import erf
-
-    return 0.5 * (1 + erf(r / np.sqrt(2))) + r * np.exp(-0.5 * r * r) / np.sqrt(2 * np.pi)
+def _gelu_slope(r, e, kernels=reference):
+    return 0.5 * (1 + kernels.erf(r / np.sqrt(2))) + r * np.exp(-0.5 * r * r) / np.sqrt(2 * np.pi)
 
 
 ACTIVATIONS = {
-    "identity": Activation(lambda r: r, lambda r, e: np.ones_like(r)),
-    "relu": Activation(lambda r: np.maximum(r, 0), lambda r, e: (r > 0).astype(r.dtype)),
-    "tanh": Activation(np.tanh, lambda r, e: 1 - e * e),
-    "sigmoid": Activation(_sigmoid, lambda r, e: e * (1 - e)),
+    "identity": Activation(lambda r, _=None: r, lambda r, e, _=None: np.ones_like(r)),
+    "relu": Activation(lambda r, _=None: np.maximum(r, 0), lambda r, e, _=None: (r > 0).astype(r.dtype)),
+    "tanh": Activation(lambda r, _=None: np.tanh(r), lambda r, e, _=None: 1 - e * e),
+    "sigmoid": Activation(lambda r, kernels=reference: kernels.expit(r), lambda r, e, _=None: e * (1 - e)),
     "gelu": Activation(_gelu, _gelu_slope),
 }
 

@@ -7,8 +7,9 @@ for frame in simulation:
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
@@ -28,7 +29,7 @@ from dynsim.fields.target import TrainedWeightsField
 from dynsim.forces import Response, forces
 from dynsim.frame import Cast, Frame
 from dynsim.interventions import LIVE_PARAMETERS, Event, Interventions
-from dynsim.kernels.load import load
+from dynsim.kernels.load import host_of, load
 from dynsim.observables import Snapshot, briefly, find, measure, named, panels, widths
 from dynsim.observables.learning import relative_stress
 from dynsim.observables.projection import axes_projection, pca_projection
@@ -37,7 +38,7 @@ from dynsim.scenario import Scenario
 from dynsim.signals import all_weights
 from dynsim.stacking import cast_of, coefficients, stacked, unstacked
 from dynsim.start import build_field, check_batch, initial_system, learning_data, weight_scale, what_exists
-from dynsim.system.graph import Groups, System
+from dynsim.system.graph import STATE, Groups, System, carried
 
 __all__ = ["LIVE_PARAMETERS", "Evaluation", "Simulation"]
 
@@ -86,7 +87,7 @@ class Simulation(Interventions):
         check_batch(scenario, self.graph, self.network, self.data)
         self.field = build_field(scenario, self.graph, self.network, self.data, self.kernels)
         self.planned = self.total_steps = self.planned_steps(scenario)
-        self.system = initial_system(scenario, self.graph, self.network, self.field, self.kernels)
+        self.system = initial_system(scenario, self.graph, self.network, self.field, host_of(self.kernels))
         self.equip()
         self._enter(given)
         self.projection = self._projection()
@@ -107,7 +108,7 @@ class Simulation(Interventions):
         record, dim = self.scenario.record, self.graph.dim
         if record.projection == "axes" or not self.graph.particle_subsystems:
             return axes_projection(dim, record.axes)
-        return pca_projection(self._positions().astype(np.float64))
+        return pca_projection(self._positions(self._on_host).astype(np.float64))
 
     @property
     def classifies(self) -> bool:
@@ -138,18 +139,20 @@ class Simulation(Interventions):
         self.pushing = TrainedWeightsField() if phase.kind == "fit" else self.field
 
     def _enter(self, given: Groups | None = None) -> None:
-        """Begin the present phase; `given` is what the first one takes instead of drawn groups."""
+        """Begin the present phase, which the host prepares; `given` is what the first one takes instead of drawn
+        groups."""
         std = weight_scale(self.graph, self.network, self.field)
-        scenario, phase = self.scenario, self.phase
-        self.system = self.system.replace(event_step=self.system.step, event_span=phase.steps)
+        scenario, phase, host = self.scenario, self.phase, host_of(self.kernels)
+        system = self._on_host.replace(event_step=self.system.step, event_span=phase.steps)
         if scenario.recipe.name != "direct":
-            self.system = enter(self.system, phase, scenario, self.kernels, std, given)
-            self.equip()
+            system = enter(system, phase, scenario, host, std, given)
         elif given:
-            self.system = placed(self.system, given, self.kernels)
+            system = placed(system, given, host)
+        self.system = system
+        self.equip()
         if phase.kind == "coordinates":
-            start = self.law.start(self.system, scenario.run.seed)
-            self.system = self.system.replace(memory=self.system.memory | start)
+            system = system.replace(memory=system.memory | self.law.start(system, scenario.run.seed))
+        self.system = system.carried(self.kernels.to_device)
 
     def _enter_if_due(self) -> None:
         """A state is in the phase of its step; one at the end of a run that was made longer is not yet."""
@@ -176,7 +179,7 @@ class Simulation(Interventions):
         with np.errstate(over="ignore", invalid="ignore"):
             system, response = self.integrator.step(self.system, self.motion)
         moved_first = self.scenario.dynamics.integrator == "leapfrog"
-        check_finite(system, response, self.system, moved_first)
+        check_finite(system, response, self.system, moved_first, self.kernels)
         self.system, self.response = system.replace(x=system.x | response.statistics), response
         row = {"step": float(system.step), "time": system.time}
         self.last_row = row | measure(self.observables, "step", self.snapshot())
@@ -236,8 +239,13 @@ class Simulation(Interventions):
 
     # Looking -------------------------------------------------------------------------------------------------
 
+    @property
+    def _on_host(self) -> System:
+        """The state as arrays of the host."""
+        return self.system.carried(self.kernels.to_host)
+
     def snapshot(self) -> Snapshot:
-        """What observables see now."""
+        """What observables see now, where the kernels work."""
         dynamics = self.scenario.dynamics
         return Snapshot(
             system=self.system,
@@ -255,17 +263,33 @@ class Simulation(Interventions):
             limited=None if dynamics.integrator in UNLIMITED else self.limit.enabled,
         )
 
-    def _positions(self) -> np.ndarray:
-        """(n, d) of all particles, in the order of `cast`."""
+    def seen(self) -> Callable[[], Snapshot]:
+        """What a frame shows now, the state and the signals: asked for at once, and given as arrays of the host."""
+        now = self.snapshot()
+        signals = (now.response.received, now.response.emitted) if now.response is not None else ({}, {})
+        parts = *now.system.state, *signals
+        copies = self.kernels.to_host_later([a for part in parts for a in part.values()])
+
+        @functools.cache
+        def arrived() -> Snapshot:
+            *state, received, emitted = carried(lambda _: copies.arrays(), *parts)
+            response = now.response and replace(now.response, received=received, emitted=emitted)
+            system = now.system.replace(**dict(zip(STATE, state)))
+            return replace(now, system=system, response=response, kernels=host_of(now.kernels))
+
+        return arrived
+
+    def _positions(self, system: System) -> np.ndarray:
+        """(n, d) of all particles of a state on the host, in the order of `cast`."""
         dim, dtype = self.graph.dim, self.scenario.run.dtype
-        return stacked(self.graph, lambda name: self.system.x[f"q:{name}"], dtype, (dim,))
+        return stacked(self.graph, lambda name: system.x[f"q:{name}"], dtype, (dim,))
 
     @property
     def cast(self) -> Cast:
         """Who the particles are, and how what is measured of them is shown."""
         record = self.scenario.record
         return replace(
-            cast_of(self.system, self.projection, self.scenario.run.dtype),
+            cast_of(self._on_host, self.projection, self.scenario.run.dtype),
             widths=widths(self.graph.dim),
             panels=panels((*self.observables, *record.properties), self.classifies),
         )
@@ -274,7 +298,7 @@ class Simulation(Interventions):
         """Ask the field once before the first step, so that observables have something to see."""
         if self.response is None:
             force, self.response = self.push(self.system, self.system.step)
-            check_finite(self.system.replace(force=force), self.response, self.system)
+            check_finite(self.system.replace(force=force), self.response, self.system, kernels=self.kernels)
             if not self.system.force:
                 self.system = self.system.replace(force=force)
 
@@ -288,27 +312,38 @@ class Simulation(Interventions):
         Raises OptionError for a property that is none.
         """
         self._look()
-        snapshot, q = self.snapshot(), self._positions()
         self._revision += 1
+        return self._shown(self.seen()(), properties, self._validated(self._scalars_of_step()))
+
+    def _shown(self, seen: Snapshot, properties: tuple[str, ...], scalars: dict[str, float]) -> Frame:
+        q = self._positions(seen.system)
         return Frame(
-            step=self.system.step,
-            time=self.system.time,
+            step=seen.system.step,
+            time=seen.system.time,
             positions=(q @ self.projection.T.astype(q.dtype)).astype(np.float32),
-            properties={"position": q} | self._properties(properties, snapshot) | coefficients(self.system),
-            scalars=self._validated(self._scalars_of_step(snapshot)),
+            properties={"position": q} | self._properties(properties, seen) | coefficients(seen.system),
+            scalars=scalars,
             revision=self._revision,
         )
 
     def frame(self) -> Frame:
         """The system now, with the observables of the steps since the last frame and what was done to it."""
-        rows, names = self.pending, self.pending[0] if self.pending else {}
-        frame = replace(
-            self.look(tuple(self.scenario.record.properties)),
-            scalars=self.scalars(),
-            history={n: np.array([row[n] for row in rows], float) for n in names},
-            events=self.hand_over(),
-        )
+        return self.asked()()
+
+    def asked(self) -> Callable[[], Frame]:
+        """The frame of now, which is given when it is called for; until then a card sends what it shows."""
+        self._look()
+        self._revision += 1
+        now, seen, rows, events = self.snapshot(), self.seen(), self.pending, self.hand_over()
+        of_now, revision, names = self._validated({}), self._revision, rows[0] if rows else {}
         self.pending = []
+
+        def frame() -> Frame:
+            scalars = self._measured(now, seen)  # on the device, while what is seen is on its way
+            shown = self._shown(seen(), tuple(self.scenario.record.properties), scalars | of_now)
+            history = {n: np.array([row[n] for row in rows], float) for n in names}
+            return replace(shown, history=history, events=events, revision=revision)
+
         return frame
 
     def hand_over(self) -> tuple[Event, ...]:
@@ -320,20 +355,20 @@ class Simulation(Interventions):
     def scalars(self) -> dict[str, float]:
         """All scalar observables now."""
         self._look()
-        snapshot = self.snapshot()
-        return self._validated(
-            measure(self.observables, "step", snapshot) | measure(self.observables, "frame", snapshot)
-        )
+        return self._validated(self._measured(self.snapshot(), self.seen()))
+
+    def _measured(self, now: Snapshot, seen: Callable[[], Snapshot]) -> dict[str, float]:
+        return measure(self.observables, "step", now) | measure(self.observables, "frame", now, seen)
 
     def brief(self, scalars: Mapping[str, float]) -> dict[str, float]:
         """Scalars as a progress line shows them: short label -> number."""
         return briefly(self.observables, scalars)
 
-    def _scalars_of_step(self, snapshot: Snapshot) -> dict[str, float]:
+    def _scalars_of_step(self) -> dict[str, float]:
         """What the step measured, or measured again where something was done since."""
         if self.last_row:
             return {n: value for n, value in self.last_row.items() if n not in ("step", "time")}
-        return measure(self.observables, "step", snapshot)
+        return measure(self.observables, "step", self.snapshot())
 
     def _validated(self, scalars: dict[str, float]) -> dict[str, float]:
         """With what every frame tells: the largest speed that Eq. (10) allows, and the validation accuracy."""
@@ -347,12 +382,12 @@ class Simulation(Interventions):
         """Names of the scalars of a frame, and of those of every step."""
         return tuple(self.scalars()), tuple(measure(self.observables, "step", self.snapshot()))
 
-    def _properties(self, names: tuple[str, ...], snapshot: Snapshot) -> dict[str, np.ndarray]:
+    def _properties(self, names: tuple[str, ...], seen: Snapshot) -> dict[str, np.ndarray]:
         result = {}
         for name in names:
             if name not in named("per_particle"):
                 raise unknown("property", name, named("per_particle"))
-            values = find(name).compute(snapshot)
+            values = find(name).compute(seen)
             dtype, width = (self.scenario.run.dtype, (self.graph.dim,)) if find(name).vector else (np.float32, ())
             result[name] = stacked(self.graph, values.get, dtype, width)
         return result
@@ -366,7 +401,8 @@ class Simulation(Interventions):
         v = {k: np.zeros_like(x[k]) for k in self.system.v if k in x}
         here = {"step": frame.step, "time": frame.time, "event_step": frame.step}
         targets = {k: a for k, a in self.system.memory.items() if k.startswith("target:")}
-        return self.system.replace(x=x, v=v, force={}, memory=targets, totals={}, **here)
+        state = self.system.replace(x=x, v=v, force={}, memory=targets, totals={}, **here)
+        return state.carried(self.kernels.to_device)
 
     def logits(self, x: np.ndarray, system: System | None = None) -> np.ndarray:
         """(n, classes) received signals of the output for scaled inputs (n, features), now or in another state."""

@@ -88,7 +88,7 @@ def build_field(scenario: Scenario, graph: Graph, network: Network | None, data:
     if field.kind == "sequence":
         return _sequence_field(scenario, graph, kernels)
     if data is None or network is None:
-        return TargetField(graph, target_matrix(scenario, graph), run.dtype)
+        return TargetField(graph, target_matrix(scenario, graph), run.dtype, kernels)
     shape = network.nodes[-1].shape
     if shape != (data.outputs,):
         flat = "" if len(shape) == 1 else ', after { op = "flatten" } or { op = "mean" }'

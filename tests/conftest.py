@@ -7,7 +7,23 @@ import pytest
 # Before SciPy is imported: without it scikit-learn skips one of its estimator checks.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
+# Tests that want a card ask for it; the others read states as NumPy arrays.
+os.environ["DYNSIM_DEVICE"] = "cpu"
+
+from dynsim.kernels import cards
 from dynsim.kernels.load import load
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "gpu(simulated=False): needs a CUDA device, or the simulator where that will do")
+
+
+def pytest_collection_modifyitems(items):
+    reason = cards.obstacle()
+    for item in items:
+        mark = item.get_closest_marker("gpu")
+        if mark is not None and reason and not (cards.SIMULATED and mark.kwargs.get("simulated")):
+            item.add_marker(pytest.mark.skip(reason=f"no CUDA device ({reason})"))
 
 
 @pytest.fixture(scope="session", params=["reference", "cpu"])

@@ -16,7 +16,7 @@ import numpy as np
 
 from dynsim.backend.machine import Machine, machine
 from dynsim.backend.sorted import SortedLink
-from dynsim.kernels.load import load
+from dynsim.kernels.load import load_host
 from dynsim.signals import Weights, link_weights
 from dynsim.system.graph import Graph, Groups, Link, System
 from dynsim.system.interaction import pairs
@@ -122,7 +122,7 @@ def weights_in(model: Classifier, choice: Mapping[str, str], device: str = "cpu"
 
     Where it says nothing they are as in training.
     """
-    kernels, system = load(device), System(model.graph, model.x, {}, {}, {})
+    kernels, system = load_host(device), System(model.graph, model.x, {}, {}, {})
     return {k.name: _in_form(kernels, system, k, choice.get(k.name)) for k in model.graph.links}
 
 

@@ -24,6 +24,7 @@ from dynsim.observables.discrepancy import discrepancy, in_a_row, stable_rank
 from dynsim.runfolder import TRAJECTORY, RunFolder
 from dynsim.signals import all_weights
 from dynsim.simulation import Simulation
+from dynsim.system.graph import carried
 from dynsim.system.initialise import random
 from dynsim.trajectory import Trajectory
 
@@ -107,7 +108,8 @@ def over_run(path: str | Path, every: int = 1, **settings: Any) -> list[tuple[in
     result = []
     for frame in frames:
         weights = all_weights(simulation.kernels, simulation.state_at(frame))
-        result.append((frame.step, discrepancies({k: w.matrix() for k, w in weights.items()}, **settings)))
+        (matrices,) = carried(simulation.kernels.to_host, {k: w.matrix() for k, w in weights.items()})
+        result.append((frame.step, discrepancies(matrices, **settings)))
     return result
 
 

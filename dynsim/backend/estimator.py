@@ -20,6 +20,7 @@ from dynsim.backend.formats import load_model
 from dynsim.backend.inference import Model
 from dynsim.errors import OptionError, ShapeError
 from dynsim.fields.data import Scaling
+from dynsim.kernels.load import host_of
 from dynsim.runfolder import RunFolder
 from dynsim.scenario import Scenario
 from dynsim.sections import IN_MEMORY
@@ -195,10 +196,10 @@ class _DynEstimator(BaseEstimator, ABC):
                 where=type(self).__name__,
                 hint="set hidden, copies, dim and metric back, or warm_start=False",
             )
-        v, mass = fresh.v, masses(fresh.graph, simulation.kernels, x)
+        v, mass = fresh.v, masses(fresh.graph, host_of(simulation.kernels), x)
         if keep_velocity and hasattr(self, "_motion"):
             v, mass = self._motion
-        system = fresh.replace(x=dict(x), v=v, mass=mass)
+        system = fresh.replace(x=dict(x), v=v, mass=mass).carried(simulation.kernels.to_device)
         simulation.system = system.replace(memory=simulation.law.start(system, simulation.scenario.run.seed))
 
     @abstractmethod

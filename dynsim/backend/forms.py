@@ -16,7 +16,7 @@ from dynsim.backend.choice import FORMS, forms_of, weights_in
 from dynsim.backend.inference import Model
 from dynsim.errors import ShapeError
 from dynsim.fields.network import forward, predict_logits
-from dynsim.kernels.load import load
+from dynsim.kernels.load import load_host
 from dynsim.system.layers import Dense
 
 BUDGET = 0.05  # seconds of repetitions for one timing
@@ -62,7 +62,7 @@ def measure(model: Model, X: np.ndarray, device: str = "cpu") -> Timings:
 
     Raises ShapeError for an empty batch or another number of features.
     """
-    inputs, kernels = _scaled(model, X), load(device)
+    inputs, kernels = _scaled(model, X), load_host(device)
     links = {k.name: k for k in model.graph.links}
     options = {name: forms_of(model, link) for name, link in links.items()}
     weights = {

@@ -11,7 +11,7 @@ from dynsim.errors import ShapeError
 from dynsim.fields.data import Scaling
 from dynsim.fields.losses import softmax
 from dynsim.fields.network import predict_logits
-from dynsim.kernels.load import load
+from dynsim.kernels.load import host_of, load, load_host
 from dynsim.recipes import kind_of
 from dynsim.signals import Weights, all_weights
 from dynsim.simulation import Simulation
@@ -46,7 +46,7 @@ class Model:
         """
         if simulation.data is None or simulation.network is None:
             raise ShapeError("no classifier is trained here", where=simulation.scenario.name)
-        system, data = simulation.system, simulation.data
+        system, data = simulation.system.carried(simulation.kernels.to_host), simulation.data
         graph, kept = system.graph, recorded(system)
         if kind_of(system) == "weights":
             graph = replace(graph, links=tuple(replace(k, metric="weights") for k in graph.links))
@@ -58,15 +58,19 @@ class Model:
         """(n, classes) received signals of the output, for raw inputs (n, features).
 
         Every link in the form that should be the quickest (`dynsim.backend.choice`), which decides the rounding; on the
-        device "reference" as in training.
+        devices "reference" and "cuda" as in training.
         """
         from dynsim.backend.choice import quickest, weights_in  # brings Numba
 
         X = np.asarray(X).reshape(len(X), math.prod(np.shape(X)[1:])).astype(self.scaling.centre.dtype)
         if X.shape[1] != self.features:
             raise ShapeError("wrong number of features", given=X.shape[1], allowed=str(self.features))
+        kernels, inputs = load(device), self.scaling(X)
+        if host_of(kernels) is not kernels:
+            state = System(self.graph, self.x, {}, {}, {}).carried(kernels.to_device)
+            return predict_logits(self.network, all_weights(kernels, state), state.x, inputs, kernels)
         weights = weights_in(self, quickest(self, len(X), prepared=False, device=device), device)
-        return predict_logits(self.network, weights, self.x, self.scaling(X), load(device))
+        return predict_logits(self.network, weights, self.x, inputs, kernels)
 
     @property
     def features(self) -> int:
@@ -75,7 +79,7 @@ class Model:
 
     def weights(self, device: str = "cpu") -> dict[str, Weights]:
         """The weights of every link by its name."""
-        return all_weights(load(device), System(self.graph, self.x, {}, {}, {}))
+        return all_weights(load_host(device), System(self.graph, self.x, {}, {}, {}))
 
     def probabilities(self, X: np.ndarray, device: str = "cpu") -> np.ndarray:
         """(n, classes), rows sum to 1."""

@@ -27,7 +27,7 @@ from dynsim.fields.network import forward, signals
 from dynsim.observables.links import strongest_links
 from dynsim.signals import all_weights
 from dynsim.simulation import Simulation
-from dynsim.system.graph import System
+from dynsim.system.graph import System, carried
 
 GALLERY = 64
 PARTS = ("train", "validation", "test")
@@ -54,7 +54,7 @@ def answer(
         _, response = simulation.push(system, system.step)
         return strongest_links(simulation.kernels, system, response, question.count)
     if isinstance(question, Embed):
-        return embed(system, question)
+        return embed(system.carried(simulation.kernels.to_host), question)
     raise TypeError(f"not a question: {question!r}")
 
 
@@ -66,8 +66,10 @@ def _predict(simulation: Simulation, system: System, question: Predict) -> Predi
     features = math.prod(network.input_shape)
     if X.shape[1] != features:
         raise ShapeError("wrong number of features", given=X.shape[1], allowed=str(features))
-    weights = all_weights(simulation.kernels, system)
-    values = forward(network, weights, system.x, data.scaling(X), simulation.kernels)
+    kernels = simulation.kernels
+    (inputs,) = kernels.to_device([data.scaling(X)])
+    said = forward(network, all_weights(kernels, system), system.x, inputs, kernels)
+    (values,) = carried(kernels.to_host, said)
     received, emitted = signals(network, system.graph, values)
     return Prediction(system.step, _probabilities(values[network.output_name]), received, emitted)
 

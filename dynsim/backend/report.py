@@ -70,12 +70,17 @@ def _row(summary: dict[str, Any]) -> list[str]:
     ]
 
 
+# What a run is judged by, the first of them that it has, and whether more of it is better.
+JUDGED = {"test_accuracy": True, "relative_error": False, "r2_test": True, "r2_train": True} | {
+    "test_loss": False,
+    "train_loss": False,
+}
 _SCORES = {"r2_test": "R², held out", "r2_train": "R²"}
 
 
 def reached(final: dict[str, float | None]) -> tuple[str, str]:
     """What a run is judged by, and the number: accuracy of a classifier, relative error, R² of a sequence, a loss."""
-    for name in ("test_accuracy", "relative_error", "r2_test", "r2_train", "test_loss", "train_loss"):
+    for name in JUDGED:
         value = final.get(name)
         if value is not None:
             title = _SCORES.get(name, name.replace("_", " "))

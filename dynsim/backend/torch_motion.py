@@ -21,7 +21,7 @@ from dynsim.dynamics.speed_limit import SpeedLimit
 from dynsim.errors import OptionError, ShapeError
 from dynsim.fields.torch_module import TorchField
 from dynsim.forces import Response, forces
-from dynsim.kernels.load import load
+from dynsim.kernels.load import load, load_host
 from dynsim.signals import all_weights
 from dynsim.system.graph import Graph, Groups, Link, Subsystem, System
 from dynsim.system.initialise import masses
@@ -109,7 +109,7 @@ class TorchMotion:
         self.parameters = _parameters(module)
         v = {k: a for k, a in system.v.items() if k.split(":")[0] in trained and self.parameters[k].requires_grad}
         law = law or Friction(rate=friction_rate(KEPT, 1.0, dt))
-        self.kernels, self.integrator = load(device), integrator(integrator_name)
+        self.kernels, self.integrator = load_host(device), integrator(integrator_name)
         self.motion = Motion(self.kernels, self.push, law, limit or SpeedLimit(eta=ETA), dt)
         layers = {f"{n}.in>{n}.out": layer for n, (layer, _) in particles_of(module).items()}
         where = next(iter(self.parameters.values())).device

@@ -20,10 +20,12 @@ class Context:
     ----------
     kernels : module of kernels of the device that is timed.
     threads : that ours and the rivals may use.
+    brief : whether everything is timed, so that a benchmark of many sizes takes fewer of them.
     """
 
     kernels: Any
     threads: int = 1
+    brief: bool = False
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def run(names: Sequence[str], threads: str | None, progress: Progress) -> Iterat
         found = []
         for count in counts:
             progress.phase(f"timing {name}, {_threads(count)} ({done + 1} of {len(chosen)})")
-            context = Context(kernels, count)
+            context = Context(kernels, count, brief=not names)
             found += [row for case in cases(name, context) for row in rows(case, context, seconds)]
         yield name, found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,8 +11,10 @@ from dynsim.bench.case import Case, Context, Rival, Work, benchmark
 
 FIRST_STEP = """
 import tempfile
-from dynsim.runs import start
-from dynsim.scenario import Scenario
+from dynsim.importing import uncollected
+with uncollected():
+    from dynsim.runs import start
+    from dynsim.scenario import Scenario
 with tempfile.TemporaryDirectory() as folder, start(Scenario.load({scenario!r}), folder + "/run") as recording:
     recording.step()
 """
@@ -35,4 +38,5 @@ def _allowed(ms: float) -> Rival:
 
 def _process(*arguments: str) -> Callable[[], Work]:
     command = [sys.executable, *arguments]
-    return lambda: lambda: subprocess.run(command, check=True, capture_output=True)
+    as_installed = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}  # or each start would compile all modules again
+    return lambda: lambda: subprocess.run(command, check=True, capture_output=True, env=as_installed)

@@ -16,7 +16,8 @@ import threadpoolctl
 
 from dynsim.bench.case import Case, Context, Rival, Work
 
-LEAST = 3  # rounds of a pair
+LEAST, FEWEST = 3, 2  # rounds of a pair where some benchmarks are timed, or all
+LONG = 1.0  # s; where all are timed, a rival that takes longer is run once, without warming up
 REST, LONGEST_REST = 0.005, 0.2  # s, for as long as threads of the work before still spin
 
 
@@ -67,42 +68,49 @@ class _Times:
     at_work: float
 
 
+@dataclass(frozen=True)
+class _Tried:
+    """A rival's work, None where there is nothing to run; seconds of its first run, and how its result compares."""
+
+    work: Work | None = None
+    seconds: float = 0.0
+    difference: float | None = None
+    agrees: bool | None = None
+
+
 def rows(case: Case, context: Context, seconds: float) -> Iterator[Row]:
     """A row for each rival of a case, or one where there is none; seconds that the rounds of a row may take."""
     with ours_alone(context.threads):
         ours = case.prepare()
         result = ours()
     for rival in case.rivals or (None,):
-        theirs, compared = _rival(case, context.threads, result, rival)
-        times = _interleaved(ours, theirs, context.threads, seconds, case.most)
-        yield _row(case, context.threads, times, rival, compared)
+        tried = _tried(case, context.threads, result, rival)
+        times = _interleaved(ours, tried, context, seconds, case.most)
+        yield _row(case, context.threads, times, rival, tried)
 
 
-def _rival(
-    case: Case, threads: int, result: Any, rival: Rival | None
-) -> tuple[Work | None, tuple[float | None, bool | None]]:
-    """The rival's work, None where there is nothing to run; how far its result is from ours, and whether it agrees."""
+def _tried(case: Case, threads: int, result: Any, rival: Rival | None) -> _Tried:
+    """The rival's work, run once, and how far its result is from ours."""
     if rival is None or not rival.installed or not callable(rival.prepare):
-        return None, (None, None)
+        return _Tried()
     with theirs_alone(threads):
         theirs = rival.prepare()
+        started = perf_counter()
         other = theirs()
-    if case.tolerance is None:
-        return theirs, (None, None)
+        seconds = perf_counter() - started
+    if case.tolerance is None or other is None:
+        return _Tried(theirs, seconds)
     difference = _difference(result, other)
-    return theirs, (difference, difference <= case.tolerance)
+    return _Tried(theirs, seconds, difference, difference <= case.tolerance)
 
 
-def _row(
-    case: Case, threads: int, times: _Times, rival: Rival | None, compared: tuple[float | None, bool | None]
-) -> Row:
-    difference, agrees = compared
-    found: dict[str, Any] = {} if rival is None else _verdict(rival, times, agrees)
+def _row(case: Case, threads: int, times: _Times, rival: Rival | None, tried: _Tried) -> Row:
+    found: dict[str, Any] = {} if rival is None else _verdict(rival, times, tried.agrees)
     head: dict[str, Any] = {"name": case.name, "shape": case.shape, "threads": threads, "ours_ms": times.ours}
     rate = None if case.amount is None else 1e3 * case.amount / times.ours
     tail: dict[str, Any] = {
-        "difference": difference,
-        "agrees": agrees,
+        "difference": tried.difference,
+        "agrees": tried.agrees,
         "rate": rate,
         "unit": case.unit,
         "at_work": times.at_work,
@@ -125,16 +133,26 @@ def _difference(ours: Any, theirs: Any) -> float:
     """The largest difference over the largest value, of arrays or tensors or tuples of them."""
     if isinstance(ours, tuple):
         return max(_difference(a, b) for a, b in zip(ours, theirs, strict=True))
-    a, b = (np.asarray(x.detach() if hasattr(x, "detach") else x, np.float64) for x in (ours, theirs))
+    a, b = (np.asarray(_on_host(x), np.float64) for x in (ours, theirs))
     return float(np.abs(a - b).max() / (np.abs(b).max() or 1.0))
 
 
-def _interleaved(ours: Work, theirs: Work | None, threads: int, seconds: float, most: int) -> _Times:
+def _on_host(x: Any) -> Any:
+    """An array, of one or a tensor that may be on a card."""
+    for leave in ("detach", "cpu", "get"):
+        x = getattr(x, leave)() if hasattr(x, leave) else x
+    return x
+
+
+def _interleaved(ours: Work, tried: _Tried, context: Context, seconds: float, most: int) -> _Times:
     """As many rounds as fit into the time, each ours and then theirs."""
+    threads, least = context.threads, min(FEWEST if context.brief else LEAST, most)
+    once = context.brief and tried.seconds > LONG
     mine: list[float] = []
-    other: list[float] = []
+    other = [tried.seconds] if once else []
+    theirs = None if once else tried.work
     computing, ends = 0.0, perf_counter() + seconds
-    while len(mine) < min(LEAST, most) or (perf_counter() < ends and len(mine) < most):
+    while len(mine) < least or (perf_counter() < ends and len(mine) < most):
         with ours_alone(threads):
             before = process_time()
             mine.append(_timed(ours))

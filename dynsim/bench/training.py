@@ -23,10 +23,10 @@ def training(context: Context) -> Iterator[Case]:
     shape = f"batch {BATCH}"
     for metric, goal in MLPS.items():
         ours = _step("mnist_mlp", **{"system.metric": metric, "system.copies": 8})
-        yield Case(f"mnist_mlp, {metric}, H 8", shape, ours, (Rival("torch, dense twin", _torch(_mlp), goal, "torch"),))
+        yield Case(f"mnist_mlp, {metric}, H 8", shape, ours, (Rival("torch, dense twin", _torch(mlp), goal, "torch"),))
     for recipe, what in LENETS.items():
         rivals = tuple(
-            Rival(f"torch, LeNet-5, {order}", _torch(_lenet, last), 1 / 1.5, "torch")
+            Rival(f"torch, LeNet-5, {order}", _torch(lenet, last), 1 / 1.5, "torch")
             for order, last in (("channels first", False), ("channels last", True))
         )
         yield Case(f"lenet {what}", shape, _step("lenet", **{"recipe.name": recipe}), rivals)
@@ -34,10 +34,10 @@ def training(context: Context) -> Iterator[Case]:
 
 def _step(name: str, **settings: Any) -> Callable[[], Work]:
     """A step of a shipped scenario, with all that belongs to it: batch, augmentation and observables too."""
-    return lambda: Simulation(Scenario.load(name).changed(**settings), dataset=_images()).step
+    return lambda: Simulation(Scenario.load(name).changed(**settings), dataset=images()).step
 
 
-def _images() -> Dataset:
+def images() -> Dataset:
     """Sparse noise with labels, in the shape of MNIST."""
     rng = np.random.default_rng()
     x = rng.random((SAMPLES, SHAPE[0] * SHAPE[1]), np.float32)
@@ -55,7 +55,7 @@ def _torch(network: Callable[[Any], Any], last: bool = False) -> Callable[[], Wo
     def prepare() -> Work:
         import torch
 
-        data = _images()
+        data = images()
         order = torch.channels_last if last else torch.contiguous_format
         x = torch.from_numpy(data.X_train).reshape(-1, 1, *SHAPE).contiguous(memory_format=order)
         y = torch.from_numpy(data.y_train)
@@ -75,11 +75,11 @@ def _torch(network: Callable[[Any], Any], last: bool = False) -> Callable[[], Wo
     return prepare
 
 
-def _mlp(nn: Any) -> Any:
+def mlp(nn: Any) -> Any:
     return nn.Sequential(nn.Flatten(), nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 10))
 
 
-def _lenet(nn: Any) -> Any:
+def lenet(nn: Any) -> Any:
     """The layers of scenarios/lenet.toml."""
     first = nn.Conv2d(1, 6, 5, padding=2), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2)
     second = nn.Conv2d(6, 16, 5), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2)

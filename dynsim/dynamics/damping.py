@@ -60,7 +60,7 @@ class Friction(Law):
 
     def exponents(self, system: System, heard: Groups, dt: float) -> tuple[Groups, Groups]:
         turn = self.order * self.rate * dt
-        return {key: np.asarray(turn, v.dtype) for key, v in system.v.items()}, {}
+        return {key: v.dtype.type(turn) for key, v in system.v.items()}, {}
 
 
 @dataclass(frozen=True)
@@ -136,12 +136,12 @@ class SignalDamping(Law):
         memory[f"lagrangian:{name}"] = now
         before = system.memory.get(f"lagrangian:{name}")
         if before is None:
-            memory[f"softening:{name}"] = np.asarray(0.01 * np.abs(now).mean(), now.dtype)
+            memory[f"softening:{name}"] = np.asarray(0.01 * np.abs(now).mean(), now.dtype, like=now)
             return np.zeros_like(now)
         changed = np.sum(now, dtype=np.float64) - np.sum(before, dtype=np.float64)
-        memory[f"lagrangian-change:{name}"] = np.asarray(changed)
+        memory[f"lagrangian-change:{name}"] = np.asarray(changed, like=now)
         crossings = system.memory.get(f"lagrangian-crossings:{name}", 0) + np.count_nonzero(now * before < 0)
-        memory[f"lagrangian-crossings:{name}"] = np.asarray(crossings)
+        memory[f"lagrangian-crossings:{name}"] = np.asarray(crossings, like=now)
         eps2 = system.memory[f"softening:{name}"] ** 2
         # Eq. (10), the exponent: d/dt sum L / sum L over one step, without dividing by a vanishing sum
         turn = 0.5 * np.log((now**2 + eps2) / (before**2 + eps2))
@@ -186,7 +186,7 @@ def _mean_turn(system: System, key: str, turns: Groups) -> np.ndarray:
     """Mean Lambda dt of the subsystems that a bias or a link's coefficients belong to."""
     owners = key.split(":", 1)[1].split(">")
     means = [turns[f"q:{o}"].mean() for o in owners if f"q:{o}" in turns]
-    return np.asarray(np.mean(means) if means else 0.0)
+    return np.stack(means).mean() if means else np.asarray(0.0)
 
 
 LAWS: dict[str, Any] = {c.name: c for c in (Friction, LagrangianDamping, SignalDamping, FeedbackDamping)}
@@ -205,6 +205,6 @@ def remembered(system: System, exponents: Groups, dt: float, order: float) -> Gr
     for key, turn in exponents.items():
         if group_kind(key) == "q":
             shape = system.v[key].shape[:2]
-            per_particle = turn.mean(-1) if turn.ndim == 3 else turn
+            per_particle = np.asarray(turn.mean(-1) if turn.ndim == 3 else turn, like=system.v[key])
             result[f"lambda:{key[2:]}"] = np.broadcast_to(per_particle / (order * dt), shape).copy()
     return result

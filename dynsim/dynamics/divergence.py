@@ -11,6 +11,7 @@ import numpy as np
 from dynsim.dynamics.integrators import kinetic_energy
 from dynsim.errors import DivergenceError
 from dynsim.forces import Response
+from dynsim.kernels import reference
 from dynsim.system.graph import Graph, System
 
 # Beyond this coordinate a particle has run away: systems start on the unit sphere.
@@ -20,7 +21,13 @@ HINT = "a smaller dynamics.dt or dynamics.eta, dynamics.limit = true, or float64
 Finding = tuple[str, str, str]
 
 
-def check_finite(system: System, response: Response, before: System | None = None, moved_first: bool = False) -> None:
+def check_finite(
+    system: System,
+    response: Response,
+    before: System | None = None,
+    moved_first: bool = False,
+    kernels: Any = reference,
+) -> None:
     """Raises DivergenceError that names the particle and the link where a number is not finite or runs away.
 
     A step spreads one bad number over everything, so what is named is the first in the order of causes: the state
@@ -31,8 +38,8 @@ def check_finite(system: System, response: Response, before: System | None = Non
     before : the state that the step began from, if that is not `system` itself.
     moved_first : whether the particles moved before the field was asked (leapfrog).
     """
-    calm = math.isfinite(response.loss) and math.isfinite(kinetic_energy(system))
-    if calm and all(np.abs(a).max(initial=0) < RUNAWAY for a in system.x.values()):
+    calm = math.isfinite(response.loss) and math.isfinite(kinetic_energy(system, kernels))
+    if calm and all(a < RUNAWAY for a in kernels.to_host([np.abs(a).max() for a in system.x.values() if a.size])):
         return
     causes = _causes(system, response, system if before is None else before, moved_first)
     what, whose, links = next(causes, ("the loss is not finite", str(response.loss), ""))
@@ -74,7 +81,8 @@ def _of_signals(graph: Graph, response: Response) -> Iterator[Finding]:
     """The first sub-model, in the order of the graph, whose signal is bad, and the links that brought it."""
     for name in graph.order:
         for verb, signals in (("received", response.received), ("emitted", response.emitted)):
-            a = signals.get(name, np.zeros(0))
+            if (a := signals.get(name)) is None:
+                continue
             for where in _bad(a):
                 into = ", ".join(k.name for k in graph.links if k.target == name)
                 whose = f"sub-model {where[-1]} of {name!r}"
@@ -94,11 +102,10 @@ def _of_stress(graph: Graph, response: Response) -> Iterator[Finding]:
 
 def _bad(a: Any, limit: float = math.inf) -> Iterator[tuple[int, ...]]:
     """Place of the first number that is not within a limit, if there is one."""
-    a = np.asarray(a)
     if a.dtype.kind == "f":
         bad = ~(np.abs(a) < limit)
         if bad.any():
-            yield tuple(int(k) for k in np.argwhere(bad)[0])
+            yield tuple(np.argwhere(bad)[0].tolist())
 
 
 def _kind_of(value: float) -> str:

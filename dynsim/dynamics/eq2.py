@@ -25,7 +25,7 @@ class Eq2:
         speed, response = motion.push(system, system.step)
         v = dict(system.v)
         for key in (k for k in v if k.startswith("q:")):
-            turn = propagator(system.x[f"F:{key[2:]}"], motion.dt)
+            turn = propagator(system.x[f"F:{key[2:]}"], motion.dt, motion.kernels)
             v[key] = speed[key] @ turn.T / v[key].dtype.type(motion.dt)
         memory = system.memory | response.carried
         return motion.tick(motion.drift(system.replace(force=speed, v=v, memory=memory))), response

@@ -55,7 +55,7 @@ class Hypergradient:
             if f"shortened:{name}" not in system.memory or f"q:{name}" not in system.v:
                 continue
             for kind, (gradient, size) in slopes(system, force[f"q:{name}"], name, dt, self.trained).items():
-                change = self.rate * np.divide(gradient, size, out=np.zeros_like(gradient), where=size > 0)
+                change = self.rate * _ratio(gradient, size)
                 if kind == "potential":
                     memory[f"potential:{name}"] = system.memory[f"potential:{name}"] + change
                     continue
@@ -104,9 +104,13 @@ def all_limited(v: Groups) -> Groups:
 
 def _through_limit(x: np.ndarray, v: np.ndarray, s: np.ndarray) -> np.ndarray:
     """T x; for every particle at its limit what of x lies along its velocity is lost."""
-    length2 = _dot(v, v)
-    along = np.divide(_dot(x, v), length2, out=np.zeros_like(length2), where=length2 > 0) * v
+    along = _ratio(_dot(x, v), _dot(v, v)) * v
     return np.where(s < 1, s * (x - along), x)
+
+
+def _ratio(a: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """a / size, 0 where the size is."""
+    return np.where(size > 0, a / np.where(size > 0, size, 1), 0).astype(a.dtype, copy=False)
 
 
 def _conserved(eta: Groups) -> Groups:

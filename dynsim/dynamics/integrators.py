@@ -17,6 +17,7 @@ from dynsim.dynamics.hypergradient import Hypergradient, all_limited
 from dynsim.dynamics.speed_limit import SpeedLimit
 from dynsim.errors import unknown
 from dynsim.forces import Response
+from dynsim.kernels import reference
 from dynsim.system.graph import RULE, Groups, System, group_kind
 
 
@@ -53,14 +54,15 @@ class Motion:
         """v <- exp(-exponent) v, with the energy it takes counted as dissipated."""
         system, keep = self.damping(system, heard, dt)
         slower = system.replace(v={k: keep[k] * a for k, a in system.v.items()})
-        return slower.replace(totals=_with_dissipated(system, kinetic_energy(system) - kinetic_energy(slower)))
+        before, after = (kinetic_energy(s, self.kernels) for s in (system, slower))
+        return slower.replace(totals=_with_dissipated(system, before - after))
 
     def kick(self, system: System, dt: float) -> System:
         """v <- v + dt F / m."""
         v = {k: a + a.dtype.type(dt) * system.force[k] / system.mass[k] for k, a in system.v.items()}
         return system.replace(v=v)
 
-    def advance(self, system: System, keep: Groups, kick: float) -> System:
+    def advance(self, system: System, keep: Groups | dict[str, float], kick: float) -> System:
         """v <- keep v + kick F / m, held to the Eq. (10) limit, and q <- q + dt v."""
         return self._moved(system, keep, kick, self.limit.longest(system, self.dt))
 
@@ -73,10 +75,10 @@ class Motion:
         a group that is not in `longest` knows no limit."""
         x, v, memory = dict(system.x), {}, {}
         path = lost = at_limit = 0.0
-        for key in system.v:
-            cap = longest.get(key, np.inf)
-            x[key], v[key], work, left, sums = self._group_moved(system, key, keep[key], kick, cap)
-            before, damped, kicked, limited, way, count = sums.tolist()
+        moved = {k: self._group_moved(system, k, keep[k], kick, longest.get(k, np.inf)) for k in system.v}
+        sums = self.kernels.to_host([found[-1] for found in moved.values()])
+        for (key, (x[key], v[key], work, left, _)), of_group in zip(moved.items(), sums):
+            before, damped, kicked, limited, way, count = of_group.tolist()
             lost += before - damped + kicked - limited
             if key.startswith("q:"):
                 memory[f"work:{key[2:]}"] = work
@@ -91,12 +93,12 @@ class Motion:
 
     def _group_moved(self, system: System, key: str, keep: Any, kick: float, longest: Any) -> tuple[Any, ...]:
         """What `kernels.kick_drift` makes of a group; what is no coordinate is a particle of one dimension."""
-        arrays = system.x[key], system.v[key], system.force[key], system.mass[key], np.asarray(keep)
+        arrays = system.x[key], system.v[key], system.force[key], system.mass[key], keep
         if key.startswith("q:"):
             work = system.memory.get(f"work:{key[2:]}")
-            work = np.zeros(arrays[0].shape[:-1], arrays[0].dtype) if work is None else work
+            work = np.zeros_like(arrays[0][..., 0]) if work is None else work
             return self.kernels.kick_drift(*arrays, kick, self.dt, longest, work)
-        numbers = (a[..., None] if a.ndim else a for a in arrays)
+        numbers = (a[..., None] if np.ndim(a) else a for a in arrays)
         x, v, *rest = self.kernels.kick_drift(*numbers, kick, self.dt, longest, np.zeros_like(arrays[0]))
         return x[..., 0], v[..., 0], *rest
 
@@ -104,15 +106,18 @@ class Motion:
         return system.replace(step=system.step + 1, time=system.time + self.dt)
 
 
-def kinetic_energy(system: System) -> float:
+def kinetic_energy(system: System, kernels: Any = reference) -> float:
     """sum over all moving particles of m v^2 / 2."""
-    return sum(_kinetic(system.mass[k], a) for k, a in system.v.items())
+    parts = [part for k, a in system.v.items() for part in _kinetic(system.mass[k], a)]
+    found = iter(kernels.to_host(parts))
+    return sum(0.5 * mass.item() * float(squares) for mass, squares in zip(found, found))
 
 
-def _kinetic(mass: np.ndarray, v: np.ndarray) -> float:
+def _kinetic(mass: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two numbers with the product sum of m v^2."""
     if mass.size == 1:
-        return 0.5 * mass.item() * float(np.vdot(v, v))
-    return 0.5 * float(np.vdot(mass[..., 0], np.einsum("...k,...k->...", v, v)))
+        return mass, np.vdot(v, v)
+    return np.ones_like(mass[0, 0]), np.vdot(mass[..., 0], np.einsum("...k,...k->...", v, v))
 
 
 def _with_dissipated(system: System, lost: float) -> dict[str, float]:
@@ -156,7 +161,7 @@ class Flow:
 
     def step(self, system: System, motion: Motion) -> tuple[System, Response]:
         system, response = motion.pushed(system)
-        at_rest = {k: np.zeros((), a.dtype) for k, a in system.v.items()}
+        at_rest = dict.fromkeys(system.v, 0.0)
         return motion.tick(motion.advance(system, at_rest, motion.dt)), response
 
 

@@ -26,7 +26,7 @@ def potentials(system: System, seed: int, kind: str = "drawn", width: int | None
         q = system.x[f"q:{s.name}"]
         shape = q.shape if width is None else (*q.shape[:2], width)
         drawn = rng.standard_normal(shape) if kind == "drawn" else np.ones(shape)
-        result[f"potential:{s.name}"] = drawn.astype(q.dtype)
+        result[f"potential:{s.name}"] = np.asarray(drawn, q.dtype, like=q)
     return result
 
 
@@ -51,7 +51,8 @@ def summed_feedback(system: System, name: str, feedback) -> np.ndarray:
 
 def fed_back(graph: Graph, response: Response) -> Groups:
     """Subsystem -> (N,): sum_k S_ik, the stress F_ik = -dE/dphi_ik over all partners k on all links of a sub-model."""
-    total: Groups = {s.name: np.zeros(s.size, np.float32) for s in graph.subsystems}
+    heard = response.received
+    total: Groups = {s.name: np.zeros(s.size, np.float32, like=heard.get(s.name)) for s in graph.subsystems}
     for link in graph.links:
         if link.name in response.stress:
             for name, part in zip((link.source, link.target), _sums(response.stress[link.name])):

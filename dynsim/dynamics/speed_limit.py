@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -57,11 +58,11 @@ class SpeedLimit:
         if not self.enabled:
             return {}
         unit = self.envelope(system) / dt
-        found = {}
+        found: dict[str, Any] = {}
         for key in system.v:
             kind = group_kind(key)
             if kind == "q":
-                found[key] = np.asarray(self.reach(system, key[2:]) * unit)
+                found[key] = self.reach(system, key[2:]) * unit
             elif kind in ("mu", "gain", "eps", "medium"):
                 found[key] = self.coefficients * np.sqrt(np.mean(system.x[key] ** 2)) * unit
         return found

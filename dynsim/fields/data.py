@@ -29,8 +29,9 @@ class Scaling:
         centre = x.mean(axis=0 if per_feature else None, dtype=np.float64, keepdims=not per_feature)
         return cls(centre.astype(x.dtype).reshape(-1), _deviation(x) or 1.0)
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        scaled = x - self.centre
+    def __call__(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Scaled inputs, in `out` where that is given, which may be x itself."""
+        scaled = np.subtract(x, self.centre, out=out)
         scaled /= x.dtype.type(self.scale)
         return scaled
 
@@ -88,7 +89,7 @@ class LearningData:
         x_kept = x_train[kept]
         scaling = Scaling.of(x_kept, centre, per_feature)
         return cls(
-            train=Part(scaling(x_kept), data.y_train[kept]),
+            train=Part(scaling(x_kept, out=x_kept), data.y_train[kept]),
             validation=Part(scaling(x_train[chosen]), data.y_train[chosen]),
             test=Part(scaling(np.asarray(data.X_test, dtype)), data.y_test),
             scaling=scaling,

@@ -50,14 +50,14 @@ class Rule:
     turn: np.ndarray
 
     @classmethod
-    def of(cls, system: System, name: str, dt: float) -> Rule:
+    def of(cls, kernels, system: System, name: str, dt: float) -> Rule:
         matrices = {kind: system.x[f"{kind}:{name}"] for kind in MATRICES}
-        return cls(**matrices, turn=propagator(matrices["F"], dt))
+        return cls(**matrices, turn=propagator(matrices["F"], dt, kernels))
 
     @property
     def stays(self) -> np.ndarray:
         """dq(t + 1) / dq(t) (d, d) where no signal depends on q."""
-        return np.eye(len(self.F), dtype=self.F.dtype) + self.turn @ self.F
+        return np.identity(len(self.F), self.F.dtype, like=self.F) + self.turn @ self.F
 
     @property
     def heard(self) -> np.ndarray:
@@ -98,18 +98,19 @@ class Ticks:
         self.kernels, self.graph, self.dt, self.ticks = kernels, system.graph, dt, ticks
         self.order = self.graph.order
         self.incoming = {n: [(k, effective_delay(k, updates)) for k in self.graph.incoming[n]] for n in self.order}
-        self.rule = {n: Rule.of(system, n, dt) for n in self.order}
+        self.rule = {n: Rule.of(kernels, system, n, dt) for n in self.order}
         self.arguments = {k.name: system.link_arguments(k) for k in self.graph.links}
         self.q, self.speed, self.received, self.emitted, self.phi = {}, {}, {}, {}, {}
         for n in self.order:
             start, s = system.x[f"q:{n}"], len(self.rule[n].A)
-            self.q[n] = np.empty((ticks + 1, batch, *start.shape), start.dtype)
+            self.q[n] = np.empty((ticks + 1, batch, *start.shape), start.dtype, like=start)
             self.q[n][0] = start
             self.speed[n] = np.empty_like(self.q[n][1:])
-            self.received[n] = np.zeros((ticks, batch, start.shape[1], s), start.dtype)
+            self.received[n] = np.zeros((ticks, batch, start.shape[1], s), start.dtype, like=start)
             self.emitted[n] = np.zeros_like(self.received[n])
         for link in self.graph.links:
-            self.phi[link.name] = np.zeros((ticks if kept else 1, batch, *self.graph.shape(link)), start.dtype)
+            shape = ticks if kept else 1, batch, *self.graph.shape(link)
+            self.phi[link.name] = np.zeros(shape, start.dtype, like=start)
 
     # Forward ---------------------------------------------------------------------------------------------------
 
@@ -159,7 +160,7 @@ class Ticks:
 
         The exact chain rule through all ticks. A group that nothing reached is left out.
         """
-        self._on_emitted = {n: np.array(feedback.get(n, np.zeros_like(e))) for n, e in self.emitted.items()}
+        self._on_emitted = {n: feedback.get(n, np.zeros_like(e)).copy() for n, e in self.emitted.items()}
         self._on_inner = {n: np.empty_like(e) for n, e in self.emitted.items()}
         self._on_q = {n: np.zeros_like(q) for n, q in self.q.items()}
         products = {n: (r.stays, r.heard, r.pushed, r.seen / self.q[n].shape[2]) for n, r in self.rule.items()}
@@ -211,7 +212,7 @@ class Ticks:
             f"C:{n}": _outer(on_inner, _mean(speed, 2)),
             f"D:{n}": _outer(on_pushed, received),
             f"E:{n}": _outer(on_pushed[1:], emitted[:-1]),
-            f"F:{n}": _outer(on_speed, q) + propagator_back(rule.F, self.dt, _outer(on_next, speed)),
+            f"F:{n}": _outer(on_speed, q) + propagator_back(rule.F, self.dt, _outer(on_next, speed), self.kernels),
         }
 
 
@@ -231,7 +232,7 @@ def _add(found: Groups, link: str, parts: Any) -> None:
     """Add what a link's mu (H,), gain and eps feel."""
     for kind, part in zip(("mu", "gain", "eps"), parts):
         key = f"{kind}:{link}"
-        column = np.reshape(part, (-1, 1))
+        column = np.asarray(part, like=parts[0]).reshape(-1, 1)
         found[key] = found[key] + column if key in found else column
 
 

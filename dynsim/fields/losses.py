@@ -20,7 +20,7 @@ def loss_and_feedback(kind: str, r: np.ndarray, y: np.ndarray) -> tuple[float, n
         error = (y if y.ndim == 2 else one_hot(y, r)) - r
         return 0.5 * float((error.astype(np.float64) ** 2).sum()) / len(y), error.astype(r.dtype) / size
     probability = softmax(r)
-    rows = np.arange(len(y))
+    rows = np.arange(len(y), like=y)
     picked = probability[rows, y].astype(np.float64)
     # NaN must survive so that a blow-up is seen; only an underflow to 0 is lifted.
     loss = -float(np.log(np.where(picked == 0, np.finfo(r.dtype).tiny, picked)).mean())
@@ -32,7 +32,7 @@ def loss_and_feedback(kind: str, r: np.ndarray, y: np.ndarray) -> tuple[float, n
 def one_hot(y: np.ndarray, like: np.ndarray) -> np.ndarray:
     """(B,) labels -> (B, N) of the shape and type of `like`."""
     target = np.zeros_like(like)
-    target[np.arange(len(y)), y] = 1
+    target[np.arange(len(y), like=y), y] = 1
     return target
 
 

@@ -38,7 +38,7 @@ class NetworkField:
     batch : samples per step; n or more means the full batch.
     loss : "cross-entropy" or "squared".
     augment : (batch, generator) -> batch, for training inputs.
-    kernels : of the device, for images and norms.
+    kernels : of the device, where the data wait too, unless they are augmented on the host.
     """
 
     def __init__(
@@ -64,8 +64,9 @@ class NetworkField:
                 allowed="as many sub-models as features",
                 hint='write "auto" as the first entry of system.layers',
             )
-        self.graph, self.network, self.x, self.y, self.loss, self.seed = graph, network, x, y, loss, seed
+        self.graph, self.network, self.loss, self.seed = graph, network, loss, seed
         self.augment, self.kernels = augment, kernels
+        self.x, self.y = (x, y) if augment is not None else tuple(kernels.to_device([x, y]))
         self.batch = min(batch, len(x))
         self.steps_per_epoch = max(1, len(x) // self.batch)
         self._epoch, self._order = -1, np.arange(len(x))
@@ -82,9 +83,12 @@ class NetworkField:
 
     def respond(self, system: System, weights: dict[str, Weights], step: int) -> Response:
         chosen = self.batch_indices(step)
-        x, y = (self.x, self.y) if self.batch == len(self.x) else (self.x[chosen], self.y[chosen])
+        x, y = self.x, self.y
+        if self.batch < len(x):
+            chosen = np.asarray(chosen, like=x)
+            x, y = x[chosen], y[chosen]
         if self.augment is not None:
-            x = self.augment(x, random(self.seed, "augment", step))
+            x, y = self.kernels.to_device([self.augment(x, random(self.seed, "augment", step)), y])
         places = places_of(self.network, weights, system.x, self.kernels, training=True)
         values, kept = run_through(self.network, places, x)
         answer = values[self.network.output_name]
@@ -196,7 +200,10 @@ def predict_logits(
     """(n, classes) received signals of the output for scaled inputs (n, N_in), in bounded memory."""
     chunk = max(1, min(4096, MOST_NUMBERS // max(largest_value(network, n) for n in network.nodes)))
     starts = range(0, len(inputs), chunk)
-    parts = [forward(network, weights, x, inputs[i : i + chunk], kernels)[network.output_name] for i in starts]
+    parts = []
+    for i in starts:
+        (batch,) = kernels.to_device([inputs[i : i + chunk]])
+        parts += kernels.to_host([forward(network, weights, x, batch, kernels)[network.output_name]])
     return np.concatenate(parts) if parts else np.empty((0, *network.nodes[-1].shape), inputs.dtype)
 
 

@@ -138,7 +138,7 @@ def _heads(x: np.ndarray, heads: int) -> np.ndarray:
 
 
 def _unheads(x: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(x.transpose(0, 2, 1, 3)).reshape(x.shape[0], x.shape[2], -1)
+    return np.ascontiguousarray(x.transpose(0, 2, 1, 3), like=x).reshape(x.shape[0], x.shape[2], -1)
 
 
 def pooling(place: Place, x: np.ndarray):
@@ -232,12 +232,12 @@ def statistics(place: Place, kept: Any) -> Groups:
 
 def activate(place: Place, x: np.ndarray):
     """Eq. (4), line 2: E = sigma(R)."""
-    e = activation(place.node.layer.op).emit(x)
+    e = activation(place.node.layer.op).emit(x, place.kernels)
     return e, x, e
 
 
 def activate_back(place: Place, feedback: np.ndarray, kept: Any, pushed: Pushed):
-    slope = activation(place.node.layer.op).slope(*kept)
+    slope = activation(place.node.layer.op).slope(*kept, place.kernels)
     return (np.multiply(feedback, slope, out=np.empty_like(feedback), casting="same_kind"),)
 
 

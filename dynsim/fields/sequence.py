@@ -80,7 +80,7 @@ class SequenceField:
         ticks, washout = self._grown(system), self.window.washout
         starts = self._starts(ticks, step)
         run, answer = self._run(system, starts, ticks)
-        target = np.stack([self.task.targets[s : s + ticks] for s in starts], axis=1)
+        target = _put(self.kernels, np.stack([self.task.targets[s : s + ticks] for s in starts], axis=1))
         error = (target - answer)[washout:]
         size = error.dtype.type(error.size)
         feedback = np.zeros_like(answer)
@@ -102,7 +102,7 @@ class SequenceField:
         """
         task, washout = self.task, self.window.washout
         if not self.driven:
-            answered = self._run(system, [0], len(task), kept=False)[1][:, 0]
+            (answered,) = self.kernels.to_host([self._run(system, [0], len(task), kept=False)[1][:, 0]])
             answered[:washout] = np.nan
             return answered
         said = system.x[f"readout:{self.answering}"].shape[1]
@@ -113,7 +113,8 @@ class SequenceField:
                 continue
             starts = [*range(first, last - ticks, ticks - washout), last - ticks]
             for some in (starts[k : k + AT_ONCE] for k in range(0, len(starts), AT_ONCE)):
-                for s, answer in zip(some, self._run(system, some, ticks, kept=False)[1].swapaxes(0, 1)):
+                (answers,) = self.kernels.to_host([self._run(system, some, ticks, kept=False)[1]])
+                for s, answer in zip(some, answers.swapaxes(0, 1)):
                     result[s + washout : s + ticks] = answer[washout:]
         return result
 
@@ -154,7 +155,8 @@ class SequenceField:
         """The ticks of windows, and the answers (ticks, B, K) to them."""
         run = Ticks(self.kernels, system, len(starts), ticks, self.dt, self.updates, kept)
         inputs = self.task.inputs
-        run.run(None if inputs is None else np.stack([inputs[s : s + ticks] for s in starts]))
+        windows = [inputs[s : s + ticks] for s in starts] if inputs is not None else None
+        run.run(None if windows is None else _put(self.kernels, np.stack(windows)))
         return run, read(run.emitted[self.answering], system.x[f"readout:{self.answering}"])
 
     def _back(self, system: System, run: Ticks, feedback: np.ndarray) -> Groups:
@@ -186,7 +188,7 @@ class TickField:
 
     def respond(self, system: System, weights: dict[str, Weights], step: int) -> Response:
         names = [s.name for s in system.graph.subsystems]
-        past = {n: system.memory.get(f"past:{n}", np.empty((0, *system.x[f"q:{n}"].shape))) for n in names}
+        past = {n: system.memory.get(f"past:{n}", system.x[f"q:{n}"][None][:0]) for n in names}
         now = len(past[names[0]])
         run = Ticks(self.kernels, system, 1, now + 1, self.dt, self.updates, kept=False)
         for n in names:
@@ -194,7 +196,8 @@ class TickField:
             if now:
                 run.emitted[n][:now, 0] = system.memory[f"signals:{n}"]
         inputs = self.task.inputs if self.task is not None else None
-        run.run(None if inputs is None else np.repeat(inputs[None, [step % len(inputs)]], now + 1, axis=1), first=now)
+        said = np.repeat(inputs[None, [step % len(inputs)]], now + 1, axis=1) if inputs is not None else None
+        run.run(None if said is None else _put(self.kernels, said), first=now)
         last = slice(max(0, now + 1 - self.kept), now + 1)
         return Response(
             loss=0.0,
@@ -205,6 +208,11 @@ class TickField:
             carried={f"past:{n}": run.q[n][last, 0] for n in names}
             | {f"signals:{n}": run.emitted[n][last, 0] for n in names},
         )
+
+
+def _put(kernels: Any, a: np.ndarray) -> np.ndarray:
+    """An array of the host where the kernels work."""
+    return kernels.to_device([a])[0]
 
 
 def check_sequence(graph: Graph, task: Task | None) -> None:

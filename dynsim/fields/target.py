@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from dynsim.errors import ShapeError
 from dynsim.forces import Response, Stress
+from dynsim.kernels import reference
 from dynsim.signals import Weights
 from dynsim.system.graph import Graph, System
 
@@ -15,7 +18,7 @@ class TargetField:
 
     steps_per_epoch = 1
 
-    def __init__(self, graph: Graph, target: np.ndarray, dtype: str = "float64") -> None:
+    def __init__(self, graph: Graph, target: np.ndarray, dtype: str = "float64", kernels: Any = reference) -> None:
         self.link = graph.links[0]
         if len(graph.links) != 1 or target.shape != graph.shape(self.link):
             raise ShapeError(
@@ -23,7 +26,7 @@ class TargetField:
                 given=f"{len(graph.links)} links, target {target.shape}",
                 allowed=f"1 link, target {graph.shape(self.link)}",
             )
-        self.target = np.ascontiguousarray(target, dtype)
+        (self.target,) = kernels.to_device([np.ascontiguousarray(target, dtype)])
 
     def respond(self, system: System, weights: dict[str, Weights], step: int) -> Response:
         phi = weights[self.link.name].matrix()
@@ -60,7 +63,8 @@ class TrainedWeightsField:
 
     def _received(self, system: System, weights: dict[str, Weights]) -> dict[str, np.ndarray]:
         """RMS of the path integrals of every sub-model, over the last link that it has."""
-        received: dict[str, np.ndarray] = {s.name: np.zeros(s.size) for s in system.graph.particle_subsystems}
+        like = next(iter(system.x.values()))
+        received = {s.name: np.zeros(s.size, like=like) for s in system.graph.particle_subsystems}
         for link in system.graph.links:
             if link.kind.particles:
                 phi = weights[link.name].matrix()

@@ -28,8 +28,9 @@ def reduce_back(place: Place, feedback: np.ndarray, kept: Any, pushed: Pushed):
 def positions(place: Place, x: np.ndarray):
     """Fig. 3: E_i = [X_i, position of i]."""
     layer: Any = place.node.layer
-    feature = place.x[f"bias:{place.node.key}"] if layer.trained else features(x.shape[1:], layer.layer).astype(x.dtype)
-    return with_features(x, feature), x.shape
+    if layer.trained:
+        return with_features(x, place.x[f"bias:{place.node.key}"]), x.shape
+    return with_features(x, np.asarray(features(x.shape[1:], layer.layer), x.dtype, like=x)), x.shape
 
 
 def positions_back(place: Place, feedback: np.ndarray, kept: Any, pushed: Pushed):
@@ -77,7 +78,7 @@ def magnitude_back(place: Place, feedback: np.ndarray, kept: Any, pushed: Pushed
 def hold(place: Place, x: np.ndarray, *held: np.ndarray):
     """[data, what the others emit]; at the start [data, 0]."""
     data, layer = (held or (x,))[0], place.node.layer
-    silent = np.zeros((*x.shape[:-1], layer.size - data.shape[-1]), x.dtype)  # type: ignore[union-attr]
+    silent = np.zeros((*x.shape[:-1], layer.size - data.shape[-1]), x.dtype, like=x)  # type: ignore[union-attr]
     others = x[..., data.shape[-1] :] if held else silent
     return np.concatenate([data, others], axis=-1), data.shape[-1], bool(held)
 
@@ -98,7 +99,7 @@ def read(place: Place, x: np.ndarray):
 
 def read_back(place: Place, feedback: np.ndarray, kept: Any, pushed: Pushed):
     (shape,) = kept
-    on_all = np.zeros(shape, feedback.dtype)
+    on_all = np.zeros(shape, feedback.dtype, like=feedback)
     on_all[..., -feedback.shape[-1] :] = feedback
     return (on_all,)
 

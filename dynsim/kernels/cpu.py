@@ -22,6 +22,7 @@ from .medium_cpu import field_at, mean_field, mean_field_forces  # noqa: F401
 from .particles_cpu import kick_drift  # noqa: F401
 from .path_integral_cpu import path_integral  # noqa: F401
 from .products_cpu import limit_blas_threads, matmul  # noqa: F401
+from .reference import erf, expit, to_device, to_host, to_host_later  # noqa: F401
 from .view_cpu import project_points  # noqa: F401
 
 

@@ -3,30 +3,70 @@
 
 from __future__ import annotations
 
+import functools
 from importlib import import_module
+from typing import Any
 
 import numba
 import numpy as np
 from numba import cuda
 
-SIMULATED = bool(numba.config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
+from .cards import SIMULATED
+from .host_copies import to_host_later
+
 xp = np if SIMULATED else import_module("cupy")
+_special = import_module("scipy.special" if SIMULATED else "cupyx.scipy.special")
 TYPES = {"float32": numba.float32, "float64": numba.float64}
+KERNELS: dict[str, Any] = {}  # "module.factory" -> factory: everything that is launched
+THREADS = 128  # of a block whose threads are in a line
+
+# CuPy and numba share the default stream, which keeps their order; small systems have small grids.
+numba.config.CUDA_ARRAY_INTERFACE_SYNC = 0  # type: ignore[attr-defined]
+numba.config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # type: ignore[attr-defined]
 
 
-@cuda.jit(device=True, inline="always")
-def block_sum(parts, lane, mine):
-    """The sum over the threads of a block, in the order of a tree; every thread calls it.
+def kernel(build):
+    """A factory of kernels, from one that builds their Python functions: compiled once for each set of constants.
 
-    parts : shared memory, a float64 for each thread, a power of two.
+    Divisions, roots and exponentials are the quick ones; NaN and Inf stay what they are.
     """
-    cuda.syncthreads()
-    parts[lane] = mine
-    half = parts.shape[0] // 2
-    while half > 0:
-        cuda.syncthreads()
-        if lane < half:
-            parts[lane] += parts[lane + half]
-        half //= 2
-    cuda.syncthreads()
-    return parts[0]
+
+    @functools.cache
+    @functools.wraps(build)
+    def factory(*constants):
+        return cuda.jit(fastmath=True)(build(*constants))
+
+    KERNELS[f"{build.__module__.rsplit('.', 1)[1]}.{build.__name__}"] = factory
+    return factory
+
+
+def to_device(arrays):
+    """Arrays where the kernels work, of NumPy arrays, numbers, or arrays that are there."""
+    return [xp.asarray(a) for a in arrays]
+
+
+def to_host(arrays):
+    """NumPy arrays of arrays on the device or not; all copies are under way before one is waited for."""
+    arrays = list(arrays)
+    copies = iter(to_host_later(a for a in arrays if isinstance(a, xp.ndarray)).arrays())
+    return [next(copies) if isinstance(a, xp.ndarray) else np.asarray(a) for a in arrays]
+
+
+def erf(a):
+    """2 / sqrt(pi) int_0^a exp(-t^2) dt, of every number."""
+    return _special.erf(a)
+
+
+def expit(a):
+    """1 / (1 + exp(-a)), of every number."""
+    return _special.expit(a)
+
+
+def contiguous(dtype, *arrays):
+    """Arrays of a type, row after row, as kernels take them."""
+    return tuple(xp.ascontiguousarray(xp.asarray(a, dtype)) for a in arrays)
+
+
+def blocks(size, each):
+    """How many blocks take `each` of so many."""
+    return -(-size // each)

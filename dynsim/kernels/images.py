@@ -17,17 +17,17 @@ def patches(x, kernel, stride=1, padding=0):
         x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     b, channels = len(x), x.shape[-1]
     out_h, out_w = room(x.shape, kernel, stride, 0)
-    sb, sh, sw, sc = x.strides
-    windows = np.lib.stride_tricks.as_strided(
-        x, (b, out_h, out_w, kernel, kernel, channels), (sb, sh * stride, sw * stride, sh, sw, sc), writeable=False
-    )
+    windows = np.empty((b, out_h, out_w, kernel, kernel, channels), x.dtype, like=x)
+    for i in range(kernel):
+        for j in range(kernel):
+            windows[:, :, :, i, j] = x[:, i : i + stride * out_h : stride, j : j + stride * out_w : stride]
     return windows.reshape(b * out_h * out_w, kernel * kernel * channels)
 
 
 def patches_back(columns, shape, kernel, stride=1, padding=0):
     """The transpose of `patches`: every pixel of an image of `shape` gets the sum of what its windows hold."""
     b, height, width, channels = shape
-    out = np.zeros((b, height + 2 * padding, width + 2 * padding, channels), columns.dtype)
+    out = np.zeros((b, height + 2 * padding, width + 2 * padding, channels), columns.dtype, like=columns)
     out_h, out_w = room(shape, kernel, stride, padding)
     windows = columns.reshape(b, out_h, out_w, kernel, kernel, channels)
     for i in range(kernel):
@@ -75,7 +75,7 @@ def pool(x, size, largest):
 
 def pool_back(feedback, place, shape, size):
     """The transpose of `pool` to images of a shape: to the largest value of each window, or to all alike."""
-    out = np.zeros(shape, feedback.dtype)
+    out = np.zeros(shape, feedback.dtype, like=feedback)
     height, width = shape[1] // size * size, shape[2] // size * size
     for k in range(size * size):
         part = feedback / feedback.dtype.type(size * size) if place is None else feedback * (place == k)
@@ -85,7 +85,7 @@ def pool_back(feedback, place, shape, size):
 
 def sums(rows):
     """(K,) sums of columns."""
-    return np.ones(len(rows), rows.dtype) @ rows
+    return np.ones_like(rows[:, 0]) @ rows
 
 
 def squares(rows, centre):

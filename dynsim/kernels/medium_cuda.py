@@ -8,25 +8,23 @@ that no sum depends on the order of threads.
 
 from __future__ import annotations
 
-import functools
 import math
 
 import numba
 from numba import cuda
 
-from .device import TYPES, block_sum, xp
+from .device import THREADS, TYPES, blocks, contiguous, kernel, xp
 from .medium import field_at  # noqa: F401
 
 SIDE = 16  # threads along each side of a block of mean fields
-THREADS = 128  # of a block that owns one end of a path, or one particle
 
 
 def mean_field(q_a, q_b, sources, amplitudes, width, ways, weights):
     """int_0^1 n(v(t)) dt of every path, (P, M, N); see `medium.mean_field`."""
     (P, M, d), N = q_a.shape, q_b.shape[1]
-    arrays = _arrays(q_a.dtype, q_a, q_b, sources, amplitudes, ways, weights)
+    arrays = contiguous(q_a.dtype, q_a, q_b, sources, amplitudes, ways, weights)
     fields = xp.empty((P, M, N), q_a.dtype)
-    grid = -(-N // SIDE), -(-M // SIDE), P
+    grid = blocks(N, SIDE), blocks(M, SIDE), P
     _fields(d, str(q_a.dtype))[grid, (SIDE, SIDE)](*arrays, _rate(width, q_a.dtype), fields)
     return fields
 
@@ -34,7 +32,7 @@ def mean_field(q_a, q_b, sources, amplitudes, width, ways, weights):
 def mean_field_forces(q_a, q_b, sources, amplitudes, width, ways, weights, stress):
     """(on q_a, on q_b, on sources, on amplitudes); see `medium.mean_field_forces`."""
     dtype, d, rate = q_a.dtype, q_a.shape[2], _rate(width, q_a.dtype)
-    q_a, q_b, sources, amplitudes, ways, weights, stress = _arrays(
+    q_a, q_b, sources, amplitudes, ways, weights, stress = contiguous(
         dtype, q_a, q_b, sources, amplitudes, ways, weights, stress
     )
     medium = sources, amplitudes
@@ -50,16 +48,30 @@ def mean_field_forces(q_a, q_b, sources, amplitudes, width, ways, weights, stres
     return on_a, on_b, on_sources, on_amplitudes
 
 
-def _arrays(dtype, *arrays):
-    return tuple(xp.ascontiguousarray(xp.asarray(a, dtype)) for a in arrays)
-
-
 def _rate(width, dtype):
     """1 / (2 width^2) in the type of the arrays."""
     return dtype.type(0.5 / width**2)
 
 
-@functools.cache
+@cuda.jit(device=True, inline="always")
+def _block_sum(parts, lane, mine):
+    """The sum over the threads of a block, in the order of a tree; every thread calls it.
+
+    parts : shared memory, a float64 for each thread, a power of two.
+    """
+    cuda.syncthreads()
+    parts[lane] = mine
+    half = parts.shape[0] // 2
+    while half > 0:
+        cuda.syncthreads()
+        if lane < half:
+            parts[lane] += parts[lane + half]
+        half //= 2
+    cuda.syncthreads()
+    return parts[0]
+
+
+@kernel
 def _fields(d, dtype):
     """Kernel of the mean field: a thread is a path."""
     D, TYPE = d, TYPES[dtype]
@@ -81,10 +93,10 @@ def _fields(d, dtype):
                     total += weights[s] * amplitudes[k] * math.exp(-rate * square)
             out[p, i, j] = total
 
-    return cuda.jit(fastmath=True)(fields)
+    return fields
 
 
-@functools.cache
+@kernel
 def _ends(d, dtype):
     """Kernel of the forces on the first ends: a block is an end, its threads share the paths from it."""
     D, TYPE = d, TYPES[dtype]
@@ -108,14 +120,14 @@ def _ends(d, dtype):
                     for c in range(D):
                         ahead[c] -= (1 - ways[s]) * slope * (v[c] - sources[k, c])
         for c in range(D):
-            whole = block_sum(parts, lane, ahead[c])
+            whole = _block_sum(parts, lane, ahead[c])
             if lane == 0:
                 on_a[p, i, c] = 2 * rate * whole
 
-    return cuda.jit(fastmath=True)(ends)
+    return ends
 
 
-@functools.cache
+@kernel
 def _medium(d, dtype):
     """Kernel of the forces on the medium: a block is one of its particles, its threads share all paths."""
     D, TYPE = d, TYPES[dtype]
@@ -140,12 +152,12 @@ def _medium(d, dtype):
                 on_amplitude += pulled
                 for c in range(D):
                     ahead[c] += pulled * amplitudes[k] * v[c]
-        whole = block_sum(parts, lane, on_amplitude)
+        whole = _block_sum(parts, lane, on_amplitude)
         if lane == 0:
             on_amplitudes[k] = whole
         for c in range(D):
-            whole = block_sum(parts, lane, ahead[c])
+            whole = _block_sum(parts, lane, ahead[c])
             if lane == 0:
                 on_sources[k, c] = 2 * rate * whole
 
-    return cuda.jit(fastmath=True)(medium)
+    return medium

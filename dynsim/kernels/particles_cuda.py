@@ -4,16 +4,14 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 import numba
 import numpy as np
 from numba import cuda
 
-from .device import TYPES, block_sum, xp
+from .device import THREADS, TYPES, blocks, kernel, xp
 
-THREADS = 128  # of a block; a thread is a particle
 SUMS = 6
 
 
@@ -25,11 +23,12 @@ def kick_drift(q, v, force, mass, keep, kick, dt, longest, work):
     each = [_spread(a, q, width) for a, width in ((mass, 1), (keep, d), (longest, 1))]
     new_q, new_v = xp.empty((n, d), dtype), xp.empty((n, d), dtype)
     left, done = xp.empty(n, dtype), xp.empty(n, dtype)
-    blocks = -(-n // THREADS)
-    sums = xp.empty((SUMS, blocks), np.float64)
+    sums = xp.empty((SUMS, blocks(n, THREADS)), np.float64)
     steps = dtype.type(kick), dtype.type(dt), dtype.type(1)
     outputs = new_q, new_v, done, left, sums
-    _moved(d, str(dtype))[blocks, THREADS](*flat, *each, *steps, xp.ascontiguousarray(work.reshape(n)), *outputs)
+    _moved(d, str(dtype))[blocks(n, THREADS), THREADS](
+        *flat, *each, *steps, xp.ascontiguousarray(work.reshape(n)), *outputs
+    )
     shape = q.shape[:-1]
     return new_q.reshape(q.shape), new_v.reshape(q.shape), done.reshape(shape), left.reshape(shape), sums.sum(axis=1)
 
@@ -44,13 +43,13 @@ def _spread(a, q, width):
     return xp.ascontiguousarray(whole.reshape(-1, shape[-1]))
 
 
-@functools.cache
+@kernel
 def _moved(d, dtype):
     """Kernel: a thread moves a particle, a block adds up what its particles did."""
     D, TYPE = d, TYPES[dtype]
 
     def moved(q, v, force, mass, keep, longest, kick, dt, one, work, new_q, new_v, done, left, sums):
-        parts = cuda.shared.array(THREADS, numba.float64)
+        parts = cuda.shared.array((SUMS, THREADS), numba.float64)
         wanted = cuda.local.array(D, TYPE)
         block, lane = cuda.blockIdx.x, cuda.threadIdx.x
         i = block * THREADS + lane
@@ -83,12 +82,17 @@ def _moved(d, dtype):
             left[i] = factor
             way = dt * factor * speed
             before, damped, kicked, limited = 0.5 * m * before, 0.5 * m * damped, 0.5 * m * kicked, 0.5 * m * limited
-        # every thread of a block writes the same number
-        sums[0, block] = block_sum(parts, lane, before)
-        sums[1, block] = block_sum(parts, lane, damped)
-        sums[2, block] = block_sum(parts, lane, kicked)
-        sums[3, block] = block_sum(parts, lane, limited)
-        sums[4, block] = block_sum(parts, lane, way)
-        sums[5, block] = block_sum(parts, lane, reached)
+        parts[0, lane], parts[1, lane], parts[2, lane] = before, damped, kicked
+        parts[3, lane], parts[4, lane], parts[5, lane] = limited, way, reached
+        half = THREADS // 2
+        while half > 0:
+            cuda.syncthreads()
+            if lane < half:
+                for k in range(SUMS):
+                    parts[k, lane] += parts[k, lane + half]
+            half //= 2
+        if lane == 0:
+            for k in range(SUMS):
+                sums[k, block] = parts[k, 0]
 
-    return cuda.jit(fastmath=True)(moved)
+    return moved

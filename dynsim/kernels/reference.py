@@ -6,12 +6,17 @@ q_a : (H, M, d) coordinates of the emitting sub-models' copies; q_b : (H, N, d) 
 mu : (H,) shared coefficients; gain, eps, p : scalars; metric : a name in `METRICS`.
 
 Path integral, Eq. (5):   phi_ij = gain * sum_h mu_h f(q_ih, q_jh)
+
+All arrays are the device's own: `to_device` and `to_host` carry them, a whole state or frame at once. What is no kernel
+is done by NumPy, whose functions reach the device by its protocols (NEP 13 and 18; `like=` where arrays begin). A
+device whose arrays are not NumPy's names the kernels for those that are: `host`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from . import host_copies
 from .images import (  # noqa: F401
     convolve,
     convolve_back,
@@ -139,6 +144,35 @@ def project_points(positions, matrix, width, height):
     xy = np.stack([(1 + across) / 2 * width, (1 - up) / 2 * height], axis=1)
     visible = (np.abs(seen) <= 1).all(axis=0)
     return xy.astype(np.float32), away.astype(np.float32), visible
+
+
+def erf(a):
+    """The error function of every number."""
+    from scipy.special import erf as of_scipy  # slow to import, and few runs need it
+
+    return of_scipy(a)
+
+
+def expit(a):
+    """1 / (1 + exp(-a)) of every number."""
+    from scipy.special import expit as of_scipy
+
+    return of_scipy(a)
+
+
+def to_device(arrays):
+    """Arrays of the host, or numbers, where the kernels work: a list, of the same types and shapes."""
+    return list(arrays)
+
+
+def to_host(arrays):
+    """Arrays from where the kernels work as NumPy's: a list, complete on return."""
+    return list(arrays)
+
+
+def to_host_later(arrays):
+    """The same without waiting: what to ask for the list (`host_copies.Copies`), as the arrays are now."""
+    return host_copies.there(arrays)
 
 
 def thread_count():

@@ -8,7 +8,7 @@ all that a new one takes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -51,6 +51,7 @@ class Observable(ABC):
     panels : how its numbers are shown.
     brief : of a scalar, name -> what the progress line calls it; empty to leave it out there.
     vector : of a per-particle one, whether every particle has a vector of R^d.
+    on_host : of a scalar, whether it needs the state as arrays of the host; what is per particle always gets these.
     needs_classes : whether it means nothing where nothing is classified.
     """
 
@@ -60,6 +61,7 @@ class Observable(ABC):
     panels: ClassVar[tuple[Panel, ...]] = ()
     brief: ClassVar[Mapping[str, str]] = {}
     vector: ClassVar[bool] = False
+    on_host: ClassVar[bool] = False
     needs_classes: ClassVar[bool] = False
 
     @abstractmethod
@@ -104,11 +106,13 @@ def briefly(names: Iterable[str], scalars: Mapping[str, float]) -> dict[str, flo
     return {label: scalars[k] for k, label in labels.items() if k in scalars}
 
 
-def measure(names: tuple[str, ...], every: str, snapshot: Snapshot) -> dict[str, float]:
-    """All scalars of the named observables that are due `every` "step" or "frame"."""
+def measure(
+    names: tuple[str, ...], every: str, snapshot: Snapshot, seen: Callable[[], Snapshot] | None = None
+) -> dict[str, float]:
+    """All scalars of the named observables that are due `every` "step" or "frame"; `seen` gives it on the host."""
     result: dict[str, float] = {}
     for name in names:
         o = find(name)
         if o.kind == "scalar" and o.every == every:
-            result |= o.compute(snapshot)
+            result |= o.compute(seen() if seen is not None and o.on_host else snapshot)
     return result

@@ -38,11 +38,11 @@ def lapcurse_curve(kernels, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
 
     Of more than 4,096 points a fixed, seeded choice of 4,096 is looked at, so that frames can be compared.
     """
-    q = q[_chosen(len(q))] if len(q) > MOST else q
+    q = q[np.asarray(_chosen(len(q)), like=q)] if len(q) > MOST else q
     delta = FRACTIONS * float(q.max() - q.min())
     if not delta.all():  # all points coincide, in one cell of any size
         return delta, np.zeros_like(delta), np.zeros_like(delta)
-    psi = kernels.structural_entropy(q, delta)
+    (psi,) = kernels.to_host([kernels.structural_entropy(q, delta.tolist())])
     return delta, psi, laplacian_of_curvature(np.log(delta), smoothed(psi))
 
 
@@ -68,7 +68,7 @@ def null_control(kernels: Any, seed: int, shapes: tuple[tuple[int, int], ...], d
     """LapCurSE of the untrained coordinates: those that a run with this seed starts from unless they are prescribed."""
     rng = random(seed, "initial")
     clouds = [sphere_points(rng, *shape, dim).reshape(-1, dim) for shape in shapes]
-    return lapcurse(kernels, np.concatenate(clouds).astype(dtype))
+    return lapcurse(kernels, *kernels.to_device([np.concatenate(clouds).astype(dtype)]))
 
 
 @observable

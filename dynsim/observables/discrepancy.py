@@ -73,6 +73,7 @@ class Discrepancy(Observable):
     all of them, and "stable_rank", the mean over them, and both for every link."""
 
     name, kind, every = "discrepancy", "scalar", "frame"
+    on_host = True
     brief: ClassVar = {"discrepancy": "D"}
     panels = (
         Panel(

@@ -38,7 +38,7 @@ class Energy(Observable):
 
     def compute(self, snapshot: Snapshot) -> dict[str, float]:
         system = snapshot.system
-        kinetic = kinetic_energy(system)
+        kinetic = kinetic_energy(system, snapshot.kernels)
         potential = snapshot.response.loss if snapshot.response else float("nan")
         if snapshot.confinement:
             potential += well_energy(system, snapshot.confinement)

@@ -72,7 +72,7 @@ class Entropy(Observable):
             return {}
         q = np.concatenate(list(parts.values()))
         std = float(q.std()) or 1.0
-        view = q @ snapshot.projection.T.astype(q.dtype)
+        view = q @ np.asarray(snapshot.projection.T, q.dtype, like=q)
         deltas = snapshot.resolutions
         scaled = [delta * std for delta in deltas]
         of_space = relative_entropies(kernels, q, (*deltas, *scaled))

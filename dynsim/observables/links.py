@@ -23,25 +23,35 @@ def strongest_links(kernels, system: System, response: Response, count: int) -> 
     ----------
     response : the field's to this system: the stress on every weight and the signals.
     """
-    return tuple(_bundle(kernels, system, response, link, count) for link in system.graph.links if link.kind.particles)
+    here = system.carried(kernels.to_host)
+    return tuple(
+        _bundle(_carried(kernels, system, response, link), here, link, count)
+        for link in system.graph.links
+        if link.kind.particles
+    )
 
 
-def _bundle(kernels, system: System, response: Response, link: Link, count: int) -> LinkBundle:
-    graph = system.graph
+def _carried(kernels, system: System, response: Response, link: Link) -> list[np.ndarray]:
+    """W and F (M, N) of a link, and what its source emits (M,), on the host."""
     weights = link_weights(kernels, system, link).matrix()
+    emitted = response.emitted.get(link.source, np.zeros_like(weights[:, 0]))
+    return kernels.to_host([weights, _stress(kernels, response, link, weights), emitted])
+
+
+def _bundle(carried: list[np.ndarray], system: System, link: Link, count: int) -> LinkBundle:
+    graph, (weights, stress, emitted) = system.graph, carried
     i, j = _largest(np.abs(weights), count)
     parts = copy_parts(system, link, i, j)
     h = np.abs(parts).argmax(axis=0)
     every = np.arange(graph.copies_of(link.source))
     copies_a, copies_b = pairs(len(every)) if link.interactive else (every, every)
-    emitted = response.emitted.get(link.source, np.zeros(graph.by_name[link.source].size, weights.dtype))
     return LinkBundle(
         link=link.name,
         source=_numbers(graph, link.source, copies_a[h], i),
         target=_numbers(graph, link.target, copies_b[h], j),
         phi=parts[h, np.arange(len(h))],
         weight=weights[i, j],
-        stress=_stress(kernels, response, link, weights)[i, j],
+        stress=stress[i, j],
         emitted=emitted[i],
     )
 

@@ -132,6 +132,7 @@ class MovesDownhill(Observable):
     particles change cell by it. Cells and Gaussian are as wide as the finest delta."""
 
     name, kind, every = "downhill", "scalar", "frame"
+    on_host = True
     panels = (
         Panel(
             "Steps to denser cells",

@@ -26,7 +26,7 @@ class Merged(Observable):
     brief: ClassVar = {"distinct": "distinct"}
 
     def compute(self, snapshot: Snapshot) -> dict[str, float]:
-        clusters = clusters_of(snapshot.system)
+        clusters = clusters_of(snapshot.system, snapshot.kernels)
         n = max(len(clusters.leader), 1)
         return {
             "distinct": float(clusters.distinct),

@@ -45,7 +45,8 @@ def global_field(system: System, width: float) -> GlobalField:
     counts = [q.shape[0] * q.shape[1] for _, q in blocks]
     # Eq. (31)
     strengths = [float(system.x[f"medium:{name}"][0, 0]) / n for (name, _), n in zip(blocks, counts)]
-    return GlobalField(sources, np.repeat(strengths, counts).astype(sources.dtype), width)
+    amplitudes = np.asarray(np.repeat(strengths, counts), sources.dtype, like=sources)
+    return GlobalField(sources, amplitudes, width)
 
 
 def quadrature(nodes: int, dtype: np.dtype | type = np.float64) -> tuple[np.ndarray, np.ndarray]:
@@ -115,20 +116,21 @@ def _integrand(system: System, link: Link) -> tuple:
     """sources, amplitudes, width, ways, weights: what the kernels take."""
     assert link.medium is not None
     field = global_field(system, link.medium.width)
-    return field.sources, field.amplitudes, field.width, *quadrature(link.medium.nodes, field.sources.dtype)
+    nodes = (np.asarray(a, like=field.sources) for a in quadrature(link.medium.nodes, field.sources.dtype))
+    return field.sources, field.amplitudes, field.width, *nodes
 
 
 def _terms(kernels, metric: str, q_a, q_b, eps: float, p: float) -> np.ndarray:
     """f (P, M, N) of every pair of copies."""
-    one = np.ones(1, q_a.dtype)
+    one = np.asarray([1], q_a.dtype, like=q_a)
     return np.stack([kernels.path_integral(metric, a[None], b[None], one, 1.0, eps, p) for a, b in zip(q_a, q_b)])
 
 
 def _term_forces(kernels, metric: str, q_a, q_b, eps: float, p: float, stress) -> tuple:
     """(on q_a, on q_b, sum of stress f, on eps) for stress (P, M, N) on the terms f."""
-    one = np.ones(1, q_a.dtype)
+    one = np.asarray([1], q_a.dtype, like=q_a)
     parts = [
-        kernels.path_integral_forces(metric, a[None], b[None], one, 1.0, eps, p, np.ascontiguousarray(f))
+        kernels.path_integral_forces(metric, a[None], b[None], one, 1.0, eps, p, np.ascontiguousarray(f, like=f))
         for a, b, f in zip(q_a, q_b, stress)
     ]
     on_a, on_b = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
@@ -141,7 +143,7 @@ def _on_medium(system: System, on_sources: np.ndarray, on_amplitudes: np.ndarray
     for name, part in _parts(system).items():
         q = system.x[f"q:{name}"]
         forces[f"q:{name}"] = on_sources[part].reshape(q.shape)
-        forces[f"medium:{name}"] = np.full((1, 1), on_amplitudes[part].mean(), q.dtype)
+        forces[f"medium:{name}"] = on_amplitudes[part].mean().astype(q.dtype).reshape(1, 1)
     return forces
 
 

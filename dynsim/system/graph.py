@@ -15,7 +15,7 @@ Everything that moves is a *group* of particles: an array whose last axis holds 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
@@ -191,7 +191,7 @@ class Graph:
 
 def without_own(link: Link, w: np.ndarray) -> np.ndarray:
     """(M, N) what pairs of a link have, 0 for a sub-model with itself."""
-    return w * (1 - np.eye(len(w), dtype=w.dtype)) if link.to_itself else w
+    return w * (1 - np.identity(len(w), w.dtype, like=w)) if link.to_itself else w
 
 
 @dataclass(frozen=True)
@@ -201,6 +201,18 @@ class Particles:
     q: np.ndarray
     v: np.ndarray | None
     force: np.ndarray | None
+
+
+# What of a state are groups.
+STATE = ("x", "v", "force", "mass", "memory")
+# to_device or to_host of the kernels.
+Carry = Callable[[Iterable[Any]], list[Any]]
+
+
+def carried(carry: Carry, *parts: Groups) -> list[Groups]:
+    """Groups with all their arrays carried elsewhere at once, to a device or from it."""
+    arrays = iter(carry([a for part in parts for a in part.values()]))
+    return [{k: next(arrays) for k in part} for part in parts]
 
 
 @dataclass(frozen=True)
@@ -230,6 +242,15 @@ class System:
 
     def replace(self, **changes: Any) -> System:
         return replace(self, **changes)
+
+    @property
+    def state(self) -> tuple[Groups, ...]:
+        """All groups, in the order of STATE."""
+        return tuple(getattr(self, name) for name in STATE)
+
+    def carried(self, carry: Carry) -> System:
+        """The same state elsewhere, on a device or back from it."""
+        return self.replace(**dict(zip(STATE, carried(carry, *self.state))))
 
     def __getitem__(self, name: str) -> Particles:
         key = f"q:{name}"

@@ -20,7 +20,7 @@ def pairs(copies: int) -> tuple[np.ndarray, np.ndarray]:
 
 def expanded(q_a: np.ndarray, q_b: np.ndarray, mu: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """q_a (P, M, d), q_b (P, N, d) and g (P,) of the P = H (H - 1) pairs, from (H, M, d), (H, N, d), (H,)."""
-    h, other = pairs(len(mu))
+    h, other = (np.asarray(k, like=mu) for k in pairs(len(mu)))
     return q_a[h], q_b[other], mu[h] - mu[other]
 
 
@@ -44,4 +44,5 @@ def copies_of(count: int) -> int:
 def _summed(parts: np.ndarray, copy: np.ndarray) -> np.ndarray:
     """Sums over the pairs in which a copy is, (P, ...) -> (H, ...); each is in H - 1 of them."""
     copies = int(copy.max()) + 1
-    return parts[np.argsort(copy, kind="stable")].reshape(copies, copies - 1, *parts.shape[1:]).sum(axis=1)
+    order = np.asarray(np.argsort(copy, kind="stable"), like=parts)
+    return parts[order].reshape(copies, copies - 1, *parts.shape[1:]).sum(axis=1)

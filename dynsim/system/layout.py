@@ -317,5 +317,5 @@ def phi_of(layer: Conv, kernel: np.ndarray) -> list[np.ndarray]:
     """The inverse of `kernel_of`: one matrix a link."""
     k, _, n_in, n_out = kernel.shape
     if layer.policy == "k2":
-        return list(np.ascontiguousarray(kernel.reshape(k * k, n_in, n_out)))
-    return [np.ascontiguousarray(kernel.transpose(0, 2, 1, 3)).reshape(k * n_in, k * n_out)]
+        return list(np.ascontiguousarray(kernel.reshape(k * k, n_in, n_out), like=kernel))
+    return [np.ascontiguousarray(kernel.transpose(0, 2, 1, 3), like=kernel).reshape(k * n_in, k * n_out)]

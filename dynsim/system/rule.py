@@ -8,9 +8,11 @@ answer of the system out of what the sub-models of NAME emit (its last row is a 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from dynsim.kernels import reference
 from dynsim.system.graph import RULE, Graph, Groups
 
 MATRICES = RULE[:-1]
@@ -62,26 +64,26 @@ def rotation(rng: np.random.Generator, dim: int, spin: float) -> np.ndarray:
     return (b * speeds) @ a.T - (a * speeds) @ b.T
 
 
-def propagator(rate: np.ndarray, dt: float) -> np.ndarray:
+def propagator(rate: np.ndarray, dt: float, kernels: Any = reference) -> np.ndarray:
     """Q (d, d) = integral of exp(F s) over a tick, so that q + Q dq/dt solves line 3 of Eq. (2) with its signals held.
 
     However, print has only dq/dt; Euler's q + dt dq/dt leaves every orbit by a factor sqrt(1 + (w dt)^2) a tick.
     """
     from scipy.linalg import expm  # slow to import, and few runs need it
 
-    d = len(rate)
-    return expm(_augmented(rate, dt))[:d, d:].astype(rate.dtype)
+    (rate,), d = kernels.to_host([rate]), len(rate)
+    return kernels.to_device([expm(_augmented(rate, dt))[:d, d:].astype(rate.dtype)])[0]
 
 
-def propagator_back(rate: np.ndarray, dt: float, feedback: np.ndarray) -> np.ndarray:
+def propagator_back(rate: np.ndarray, dt: float, feedback: np.ndarray, kernels: Any = reference) -> np.ndarray:
     """dL/dF (d, d) from dL/dQ: the derivative of a matrix exponential along the transposed way."""
     from scipy.linalg import expm_frechet
 
-    d = len(rate)
+    (rate, feedback), d = kernels.to_host([rate, feedback]), len(rate)
     on_whole = np.zeros((2 * d, 2 * d))
     on_whole[:d, d:] = feedback
     back = expm_frechet(_augmented(rate, dt).T, on_whole, compute_expm=False)
-    return (dt * back[:d, :d]).astype(rate.dtype)
+    return kernels.to_device([(dt * back[:d, :d]).astype(rate.dtype)])[0]
 
 
 def _augmented(rate: np.ndarray, dt: float) -> np.ndarray:

@@ -129,5 +129,5 @@ def spread(y: np.ndarray, partitions: tuple[Partition, ...]) -> np.ndarray:
 
 def _along_axes(x: np.ndarray, matrices: list[np.ndarray]) -> np.ndarray:
     for axis, matrix in enumerate(matrices, start=1):
-        x = np.moveaxis(np.moveaxis(x, axis, -1) @ matrix, -1, axis)
-    return np.ascontiguousarray(x)
+        x = np.moveaxis(np.moveaxis(x, axis, -1) @ np.asarray(matrix, like=x), -1, axis)
+    return np.ascontiguousarray(x, like=x)

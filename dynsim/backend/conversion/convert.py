@@ -7,7 +7,6 @@ combination is kept, without one every layer becomes particles of one metric, H 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -50,6 +49,7 @@ def convert(
     out: str | Path,
     *,
     jobs: int | None = None,
+    dask: str | None = None,
     evaluate: Evaluate | None = None,
     progress: Progress | None = None,
     **settings: Any,
@@ -66,6 +66,7 @@ def convert(
     model : the file.
     out : the folder, new, empty or of the same conversion.
     jobs : processes at once; by default one for each core.
+    dask : address of a Dask scheduler whose workers do it instead; they must see the folder (docs/sweeps.md).
     evaluate : what the caller's own code measures with tensors by their names; called with the original ones and with
         the recovered ones, for files without a graph.
     progress : who is told.
@@ -100,7 +101,7 @@ def convert(
     planned = plan(network, layers, asked, judge.channels(layers))
     progress = progress or Progress(quiet=True)
     with folder:
-        run_jobs([job for _, _, job in planned], folder.work, jobs or _cores(), progress)
+        run_jobs([job for _, _, job in planned], folder.work, jobs, dask, progress)
         progress.phase("choosing and writing")
         found, fit_s = choice.options(network, planned, folder.work)
         pick = choice.chosen(network, found, asked)
@@ -109,10 +110,6 @@ def convert(
         report = as_report(network, converted, pick, found, asked) | judge.verdict(converted, recovered, folder.model)
         folder.finish(report | {"fit_s": fit_s, "wall_s": perf_counter() - started})
     return folder.report()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _converted(network: Network, pick: Mapping[str, choice.Option], settings: Settings) -> Converted:

@@ -19,7 +19,7 @@ from dynsim.backend.conversion.coordinates import (
 from dynsim.backend.conversion.descent import RATE, Target, Told, descend, finished, random_start, singular_start
 from dynsim.backend.conversion.polishing import polish
 from dynsim.errors import DataError, OptionError, ShapeError, unknown
-from dynsim.kernels.load import load
+from dynsim.kernels.load import load_host
 
 __all__ = ["candidates", "fit_matrix", "numbers", "settings_for", "stored_bytes"]
 
@@ -70,7 +70,7 @@ def fit_matrix(
     """
     _check(metric, copies, dim, bits, steps, start)
     weights = _matrix(matrix)
-    gain, target = _target(weights, importance, load(device))
+    gain, target = _target(weights, importance, load_host(device))
     settings = {"copies": copies, "dim": dim}
     if gain == 0:
         phi = random_start(target, metric, seed=seed, **settings)

@@ -27,7 +27,7 @@ import numpy as np
 from dynsim.backend.conversion.coordinates import METRICS, SIDES
 from dynsim.backend.conversion.descent import EPS, Adam
 from dynsim.errors import OptionError, ShapeError, unknown
-from dynsim.kernels.load import load
+from dynsim.kernels.load import load_host
 from dynsim.system.initialise import random, sphere_points
 
 # layer -> {layer that it receives from: channels in which their neurons are counted}
@@ -61,7 +61,7 @@ class Fitted:
 
     def matrix(self, device: str = "cpu") -> np.ndarray:
         """W (M, N) as path integrals."""
-        return self.std * _phi(load(device), self.metric, self.q["a"], self.q["b"])
+        return self.std * _phi(load_host(device), self.metric, self.q["a"], self.q["b"])
 
     @property
     def numbers(self) -> int:
@@ -95,7 +95,7 @@ def learn_coordinates(
     """
     dependencies = dependencies or {}
     _check(weights, dependencies, strength, metric, copies, dim, steps)
-    kernels = load(device)
+    kernels = load_host(device)
     fitted: dict[str, Fitted] = {}
     # Algorithm 1, line 2
     for name in _order(weights, dependencies):

@@ -11,7 +11,6 @@ import multiprocessing
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,7 +24,7 @@ from safetensors.numpy import save as encode
 from dynsim.backend.conversion.compression import Encoded, weighted_error
 from dynsim.errors import DynsimError, ResourceError
 from dynsim.progress import Progress
-from dynsim.workers import worker_pool
+from dynsim.workers import workers
 
 EFFORT = {"keep": 0, "product": 5, "svd": 2, "trellis": 5, "dyn": 20}  # for a number, about; 1 for the others
 _shares: Any = None  # of each job that is done; memory that the processes share
@@ -108,8 +107,9 @@ def results(job: Job, folder: Path) -> tuple[list[Candidate], float]:
     return found, card["seconds"]
 
 
-def run_jobs(jobs: Sequence[Job], folder: Path, workers: int, progress: Progress) -> None:
-    """Do all jobs that have no file yet, the largest first."""
+def run_jobs(jobs: Sequence[Job], folder: Path, processes: int | None, dask: str | None, progress: Progress) -> None:
+    """Do all jobs that have no file yet, the largest first, in processes or on a Dask cluster (`dynsim.workers`)."""
+    folder = folder.resolve()
     waiting = sorted((j for j in jobs if not _file(folder, j).exists()), key=lambda j: (-j.cost, j.key))
     total = max(sum(j.cost for j in jobs), 1)
     before = total - sum(j.cost for j in waiting)
@@ -117,21 +117,23 @@ def run_jobs(jobs: Sequence[Job], folder: Path, workers: int, progress: Progress
     if not waiting:
         return
     shares = multiprocessing.get_context("spawn").Array("d", len(waiting), lock=False)
+    with workers(processes, dask, folder, _share, shares) as pool:
+        pending = {pool.submit(work_out, j, folder, i): i for i, j in enumerate(waiting)}
+        while pending:
+            for future in wait(pending, timeout=1, return_when=FIRST_COMPLETED).done:
+                _ended(future, folder)
+                shares[pending.pop(future)] = 1
+            done = before + sum(j.cost * share for j, share in zip(waiting, shares))
+            progress.update(int(1000 * done / total), 1000, {})
+
+
+def _ended(future: Future, folder: Path) -> None:
+    """Raises what its job raised, and says how to go on where a worker was killed."""
     try:
-        with worker_pool(min(workers, len(waiting)), _share, shares) as pool:
-            pending: set[Future] = {pool.submit(work_out, j, folder, i) for i, j in enumerate(waiting)}
-            while pending:
-                finished, pending = wait(pending, timeout=1, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    future.result()
-                done = before + sum(j.cost * share for j, share in zip(waiting, shares))
-                progress.update(int(1000 * done / total), 1000, {})
-    except BrokenProcessPool:
-        raise ResourceError(
-            "a process was killed, perhaps for want of memory",
-            where=str(folder.parent),
-            hint="the same command with --jobs 1 goes on where this one was",
-        ) from None
+        future.result()
+    except ResourceError as error:
+        error.where, error.hint = str(folder.parent), "the same command with --jobs 1 goes on where this one was"
+        raise
 
 
 def _encoded(job: Job, number: int) -> Iterable[Encoded]:
