@@ -52,7 +52,10 @@ def __getattr__(name: str) -> Any:
         return import_module("importlib.metadata").version("dynsim")
     if name not in _HOME:
         raise AttributeError(f"module 'dynsim' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    from dynsim.importing import uncollected
+
+    with uncollected():
+        return getattr(import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from dynsim.cli_batch import batch
 from dynsim.cli_bench import bench
+from dynsim.cli_compare import compare
 from dynsim.cli_convert import convert
 from dynsim.cli_export import export
-from dynsim.cli_files import AsJson, echo_pairs, info, repair
+from dynsim.cli_files import echo_pairs, info, repair
 from dynsim.cli_merge import merge
+from dynsim.cli_options import AsJson, Commands, Dask, Jobs, Quiet, echo_json, verbose
 from dynsim.cli_report import report
+from dynsim.cli_sweep import sweep
 from dynsim.errors import DynsimError
+from dynsim.importing import uncollected
 from dynsim.stopping import SIGNALS, end
 
 app = typer.Typer(
+    cls=Commands,
     help="A neural network as a cloud of interacting particles: simulate, record, evaluate.",
     no_args_is_help=True,
     add_completion=False,
@@ -35,7 +41,6 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a key, e.g. dynamics.dt=0.5; repeatable."),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
 def main() -> None:
@@ -45,6 +50,8 @@ def main() -> None:
     try:
         app()
     except DynsimError as error:
+        if verbose() and not hasattr(error, "number"):
+            traceback.print_exc()
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(_exit_code(error)) from None
     except BrokenPipeError:
@@ -66,12 +73,14 @@ def run(
     settings: Settings = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, reference or auto.")] = None,
     smoke: Annotated[bool, typer.Option("--smoke", help="Cap the run to a few seconds.")] = False,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Simulate a scenario and leave a run folder."""
-    from dynsim import runs
-    from dynsim.progress import Progress
-    from dynsim.scenario import Scenario
+    with uncollected():
+        from dynsim import runs
+        from dynsim.progress import Progress
+        from dynsim.scenario import Scenario
 
     loaded = Scenario.load(scenario, settings or [])
     if device is not None:
@@ -80,13 +89,16 @@ def run(
         loaded = runs.smoke(loaded)
     with Progress(quiet) as progress:
         folder = runs.run(loaded, out, progress)
+    if as_json:
+        echo_json({"folder": str(folder.path), **(folder.summary or {})})
+        return
     from dynsim.backend.report import final_table  # not before the run: it imports what a run does not need
 
     final_table(folder)
 
 
 @app.command()
-def resume(folder: Folder, settings: Settings = None, quiet: Quiet = False) -> None:
+def resume(folder: Folder, settings: Settings = None, as_json: AsJson = False, quiet: Quiet = False) -> None:
     """Continue a run folder, or make it longer: --set run.steps=N or run.epochs=N."""
     from dynsim import runs
     from dynsim.backend.report import final_table, program
@@ -94,6 +106,9 @@ def resume(folder: Folder, settings: Settings = None, quiet: Quiet = False) -> N
 
     with Progress(quiet) as progress:
         done, moved = runs.resume(folder, settings or [], progress)
+    if as_json:
+        echo_json({"folder": str(done.path), "moved": moved, **(done.summary or {})})
+        return
     if not moved:
         length = "epochs" if done.scenario.run.epochs else "steps"
         typer.echo(f"{folder} is finished. For longer: {program()} resume {folder} --set run.{length}=N")
@@ -102,12 +117,15 @@ def resume(folder: Folder, settings: Settings = None, quiet: Quiet = False) -> N
 
 
 @app.command()
-def scenarios() -> None:
+def scenarios(as_json: AsJson = False) -> None:
     """List the shipped scenarios."""
     from dynsim.shipped import shipped_scenarios
 
-    listed = shipped_scenarios()
-    echo_pairs(dict(listed))
+    listed = dict(shipped_scenarios())
+    if as_json:
+        echo_json([{"name": name, "about": about} for name, about in listed.items()])
+        return
+    echo_pairs(listed)
 
 
 @app.command()
@@ -117,7 +135,7 @@ def evaluate(folder: Folder, as_json: AsJson = False) -> None:
 
     result = evaluate_run(folder)
     if as_json:
-        typer.echo(json.dumps(result, indent=2))
+        echo_json(result)
     else:
         print_evaluation(result)
 
@@ -130,7 +148,8 @@ def reproduce(
     seeds: Annotated[int, typer.Option(help="Runs of every experiment, each with its own seed.")] = 5,
     quick: Annotated[bool, typer.Option("--quick", help="Minutes instead of hours; only shows that it runs.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/reproduced. What is done is kept.")] = None,
-    jobs: Annotated[int | None, typer.Option(help="Worker processes; default one a core.")] = None,
+    jobs: Jobs = None,
+    dask: Dask = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -138,9 +157,9 @@ def reproduce(
     from dynsim.reproduce import command
 
     folder = out or Path("runs", "reproduced-quick" if quick else "reproduced")
-    tables = command.reproduce(name, folder, seeds, quick, jobs, quiet)
+    tables = command.reproduce(name, folder, seeds, quick, jobs, quiet, dask)
     if as_json:
-        typer.echo(json.dumps([t.plain() for t in tables], indent=2))
+        echo_json([t.plain() for t in tables])
         return
     for table in tables:
         table.show()
@@ -153,22 +172,24 @@ app.command()(convert)
 app.command()(export)
 app.command()(report)
 app.command()(merge)
+app.command()(batch)
+app.command()(compare)
 app.command()(bench)
+app.command()(sweep)
 
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """What this machine has: devices, kernels, OpenGL, versions."""
-    from dynsim.doctor import examine
+    """What this machine has, and whether every kernel computes right: exit code 1 where one does not."""
+    from dynsim.doctor import examine, healthy, text
 
     found = examine()
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
-        return
-    for section, lines in found.items():
-        typer.echo(section)
-        for key, value in lines.items():
-            typer.echo(f"  {key:<18} {value}")
+        echo_json(found)
+    else:
+        typer.echo("\n".join(text(found)))
+    if not healthy(found):
+        raise typer.Exit(1)
 
 
 @app.command()

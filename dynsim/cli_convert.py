@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from dynsim.cli_options import AsJson, Dask, Jobs, Quiet, echo_json
 
 NAME = 20  # letters of a layer's name that a table shows, the last ones
 
@@ -27,9 +28,10 @@ def convert(
     data: Annotated[str | None, typer.Option(help="Dataset or .npz file that weighs errors and judges; ONNX.")] = None,
     axes: Annotated[str, typer.Option(help="Of kernels in npz, safetensors: auto, torch or keras.")] = "auto",
     seed: Annotated[int, typer.Option(help="Of all random starts.")] = 0,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes at once [one for each core].")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    jobs: Jobs = None,
+    dask: Dask = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Convert a network that others trained into particles, or into each layer's best form under a budget of bytes."""
     from dynsim.backend.conversion import convert as conversion
@@ -53,10 +55,11 @@ def convert(
             axes=axes,
             seed=seed,
             jobs=jobs,
+            dask=dask,
             progress=progress,
         )
     if as_json:
-        typer.echo(json.dumps(report, indent=2))
+        echo_json(report)
     else:
         _show(report, out, finished)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from dynsim.cli_options import AsJson, echo_json
 
 
 def export(
@@ -16,7 +17,7 @@ def export(
     form: Annotated[
         str, typer.Option(help="dense: weights are stored; dyn: coordinates, from which the ONNX graph computes them.")
     ] = "dense",
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a classifier for other programs, compared with the model before it is written; or a trajectory."""
     from dynsim.backend.export import export as write
@@ -25,7 +26,7 @@ def export(
         _trajectory(source, out, as_json)
         return
     report = write(source, to, out, form)
-    typer.echo(json.dumps(report, indent=2) if as_json else _told(report))
+    echo_json(report) if as_json else typer.echo(_told(report))
 
 
 def _trajectory(source: Path, out: Path, as_json: bool) -> None:
@@ -33,7 +34,7 @@ def _trajectory(source: Path, out: Path, as_json: bool) -> None:
 
     report = export_gsd(source, out)
     line = "{file}: {frames} frames of {particles} particles, {file_bytes:,} bytes".format_map(report)
-    typer.echo(json.dumps(report, indent=2) if as_json else line)
+    echo_json(report) if as_json else typer.echo(line)
 
 
 def _told(report: dict[str, Any]) -> str:

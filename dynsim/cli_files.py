@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import textwrap
@@ -13,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dynsim.cli_options import AsJson, echo_json
+
 if TYPE_CHECKING:
     from dynsim.following import Told
-
-AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
 def info(
@@ -32,7 +31,7 @@ def info(
 
     lines = describe(path)
     if as_json:
-        typer.echo(json.dumps(lines, indent=2))
+        echo_json(lines)
         return
     echo_pairs({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in lines.items()})
 
@@ -46,7 +45,7 @@ def repair(
 
     done = repair(path)
     if as_json:
-        typer.echo(json.dumps(asdict(done) | {"changed": done.changed}))
+        echo_json(asdict(done) | {"changed": done.changed})
         return
     kept = f"{done.frames} frames, {done.steps} steps and {done.events} events"
     if not done.changed:
@@ -81,9 +80,9 @@ def _follow(path: Path, as_json: bool) -> None:
 
 
 def _as_json(told: Told) -> str:
-    from dynsim.summary import plain
+    from dynsim import plain
 
-    return json.dumps(plain(asdict(told) | {"eta": told.eta}))
+    return plain.text(asdict(told) | {"eta": told.eta}, indent=None)
 
 
 def _as_text(told: Told) -> str:

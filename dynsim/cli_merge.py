@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from dynsim.cli_options import AsJson, echo_json
 
 
 def merge(
@@ -16,14 +17,14 @@ def merge(
         Path | None, typer.Option(metavar="FILE", help="Write the merged model, .safetensors; with one radius.")
     ] = None,
     across: Annotated[bool, typer.Option("--across", help="Particles of different subsystems merge too.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Merge particles of a finished classifier that are close: accuracy, numbers and bytes before and after."""
     from dynsim.backend.merging import merge as merging
 
     report = merging(source, radius, out, across)
     if as_json:
-        typer.echo(json.dumps(report, indent=2))
+        echo_json(report)
     else:
         _show(report)
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from dynsim.cli_options import AsJson, echo_json
+
 
 def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, finished or not.")],
@@ -17,9 +19,11 @@ def report(
             help="Default RUN/report/index.html. The pictures go into RUN/report, or a folder FILE.",
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write one HTML page, with PNGs beside it, on what a run was and measured."""
     from dynsim.report.write import write_report
     from dynsim.runfolder import RunFolder
 
-    typer.echo(write_report(RunFolder.open(folder), out))
+    page = write_report(RunFolder.open(folder), out)
+    echo_json({"page": str(page)}) if as_json else typer.echo(page)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dynsim import checkpoint
 from dynsim.errors import FileFormatError, OptionError, ScenarioError
+from dynsim.importing import uncollected
 from dynsim.kernels.load import compile_for
 from dynsim.runfolder import SCENARIO, SUMMARY, RunFolder
 from dynsim.scenario import Scenario
@@ -118,6 +119,7 @@ def portable(scenario: Scenario) -> Scenario:
     return scenario.changed(**{k: str(scenario.located(v)) for k, v in files.items()})
 
 
+@uncollected()
 def prepare(scenario: Scenario, progress: Teller) -> Simulation:
     progress.phase("building the system")
     simulation = Simulation(scenario)

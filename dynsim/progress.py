@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from collections.abc import Mapping
 from time import monotonic
 from types import TracebackType
 from typing import Any
+
+LOG = logging.getLogger("dynsim")
 
 
 class Progress:
@@ -20,9 +24,9 @@ class Progress:
 
     def __init__(self, quiet: bool = False, interval: float | None = None) -> None:
         self.quiet = quiet
-        self.live = not quiet and sys.stderr.isatty()
+        self.live = not quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self.interval = interval if interval is not None else (0.1 if self.live else 5.0)
-        self._phase = ""
+        self._phase = self._unit = ""
         self._bar: Any = None
         self._task: Any = None
         self._first = self._start = self._last = 0.0
@@ -32,19 +36,20 @@ class Progress:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._close_bar()
+        self._end_phase()
 
-    def phase(self, name: str, total: int = 0, done: int = 0) -> None:
-        """Begin a phase; with a total it has a bar that starts at `done`."""
-        self._close_bar()
-        self._phase, self._first, self._start, self._last = name, done, monotonic(), 0.0
+    def phase(self, name: str, total: int = 0, done: int = 0, unit: str = "steps") -> None:
+        """Begin a phase; with a total, of so many `unit`, it has a bar that starts at `done`."""
+        self._end_phase()
+        self._phase, self._unit = name, unit
+        self._first, self._start, self._last = done, monotonic(), 0.0
         self._seen = {}
         if self.quiet:
             return
         if self.live and total:
             self._open_bar(name, total, done)
         else:
-            self._line(name if not total else f"{name}: {total - done} steps")
+            self._line(name if not total else f"{name}: {total - done} {unit}")
 
     def update(self, step: int, total: int, numbers: Mapping[str, float]) -> None:
         """The phase is at `step` of `total`, with numbers by short labels; cheap to call at every step."""
@@ -56,11 +61,18 @@ class Progress:
         rate = (step - self._first) / max(now - self._start, 1e-9)
         left = (total - step) / rate if rate else float("inf")
         known = "  ".join(f"{label} {value:.4g}" for label, value in self._seen.items() if value == value)
-        text = f"{rate:7.1f} steps/s  ETA {clock(left)}  {known}"
+        text = f"{rate:7.1f} {self._unit}/s  ETA {clock(left)}  {known}"
         if self._bar is not None:
             self._bar.update(self._task, completed=step, numbers=text)
         else:
             self._line(f"{self._phase} {step}/{total} {text}")
+
+    def note(self, text: str) -> None:
+        """Something that happened, on lines of its own above the bar; nothing when quiet."""
+        if self._bar is not None:
+            self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        elif not self.quiet:
+            self._line(text)
 
     def _open_bar(self, name: str, total: int, done: int) -> None:
         from rich.console import Console
@@ -76,6 +88,12 @@ class Progress:
         self._bar = Bar(*columns, console=Console(stderr=True))
         self._bar.start()
         self._task = self._bar.add_task(name, total=total, completed=done, numbers="")
+
+    def _end_phase(self) -> None:
+        if self._phase:
+            LOG.debug("%s took %.2f s", self._phase, monotonic() - self._start)
+            self._phase = ""
+        self._close_bar()
 
     def _close_bar(self) -> None:
         if self._bar is not None:

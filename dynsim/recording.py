@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from time import perf_counter
@@ -14,14 +14,15 @@ from dynsim.backend.formats import save_model
 from dynsim.backend.inference import Model
 from dynsim.files import write_atomically
 from dynsim.frame import Frame
-from dynsim.kernels.load import thread_count
+from dynsim.kernels.load import hardware, host_of, thread_count
 from dynsim.lock import Lock
+from dynsim.plain import plain
 from dynsim.progress import Progress
 from dynsim.runfolder import CHECKPOINT, MODEL, SUMMARY, TRAJECTORY, RunFolder
 from dynsim.scenario import Scenario
 from dynsim.simulation import Simulation
 from dynsim.stopping import Stop
-from dynsim.summary import Teller, plain, summarise, train_twin
+from dynsim.summary import Teller, summarise, train_twin
 from dynsim.trajectory.writer import TrajectoryWriter
 from dynsim.versions import versions
 
@@ -43,12 +44,15 @@ class Recording:
         self._started = perf_counter() - elapsed  # a clock that nobody can set back
         self._saved, self._saved_step = perf_counter(), simulation.system.step
         self._steps, self._busy, self._complete = 0, 0.0, True
+        self._asked: Callable[[], Frame] | None = None
         folder.drop_checkpoints_after(simulation.system.step if folder.checkpoint is not None else -1)
         if simulation.system.step == 0 and writer.last_step < 0:
             writer.write(simulation.frame())
 
     def step(self, stop: Stop | None = None) -> Frame | None:
-        """One step; the frame that it wrote, if one was due. Raises DivergenceError, RunFolderError.
+        """One step; the frame that it wrote, if any. Raises DivergenceError, RunFolderError.
+
+        On a card the frame of a step is written after the next one, while which it arrives.
 
         Parameters
         ----------
@@ -58,13 +62,23 @@ class Recording:
         self._go_on()
         with _whole(self.simulation), stop.in_time() if stop is not None else nullcontext():
             self.simulation.step()
-        frame = self.simulation.frame() if self.simulation.frame_due else None
-        if frame is not None:
-            self._writer.write(frame)
+        frame = self._write_asked()
+        if self.simulation.frame_due:
+            self._asked = self.simulation.asked()
+            if self.simulation.done or host_of(self.simulation.kernels) is self.simulation.kernels:
+                frame = self._write_asked()
         self._steps += 1
         self._busy += perf_counter() - begun
         if self._checkpoint_due:
             self.save()
+        return frame
+
+    def _write_asked(self) -> Frame | None:
+        """Write the frame that was asked for, if any."""
+        if self._asked is None:
+            return None
+        frame, self._asked = self._asked(), None
+        self._writer.write(frame)
         return frame
 
     @property
@@ -78,6 +92,7 @@ class Recording:
 
         Between two frames it waits for the next: a row of the file is a whole frame of its own step.
         """
+        self._write_asked()
         if not self.simulation.events:
             return
         self._go_on()
@@ -88,6 +103,7 @@ class Recording:
         """Write a checkpoint; the file holds every frame that it knows of. Raises RunFolderError."""
         if not self.simulation.done:
             self._go_on()
+        self._write_asked()
         self._writer.flush()
         checkpoint.save(self.folder / CHECKPOINT, self.simulation, perf_counter() - self._started)
         self.folder.keep_checkpoint(self.simulation.system.step)
@@ -140,9 +156,12 @@ class Recording:
 
     def __exit__(self, *error: Any) -> None:
         try:
-            self._writer.__exit__(*error)
+            self._write_asked()
         finally:
-            self._lock.release()
+            try:
+                self._writer.__exit__(*error)
+            finally:
+                self._lock.release()
 
 
 @contextmanager
@@ -177,6 +196,7 @@ def new_trajectory(simulation: Simulation, folder: RunFolder, scenario: str) -> 
             "steps": str(simulation.total_steps),
             "versions": json.dumps(versions(), sort_keys=True),
             "threads": str(thread_count(simulation.kernels)),
+            "hardware": json.dumps(hardware(simulation.kernels, simulation.scenario.run.device)),
         },
     )
 

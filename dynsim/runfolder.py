@@ -13,6 +13,7 @@ lock               locked by the process that writes here, if any
 from __future__ import annotations
 
 import json
+import logging
 import os
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,6 +35,7 @@ SUMMARY, SCENARIO, LOG, TRAJECTORY, MODEL = (
 )
 CHECKPOINT = Path("checkpoints") / "latest.safetensors"
 KEPT_CHECKPOINTS = 12
+_LOG = logging.getLogger("dynsim")
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,13 @@ class RunFolder:
     def writer(self) -> str:
         """Which process writes here now, "" where none is known to."""
         return holder(self / LOCK) if is_held(self / LOCK) else ""
+
+    @property
+    def stopped(self) -> str:
+        """What stopped the run last, "" where it goes on or nobody wrote it down."""
+        text = (self / LOG).read_text(encoding="utf-8") if (self / LOG).is_file() else ""
+        said = [line.split("  ", 1)[-1] for line in text.splitlines() if line[:4].isdigit()]
+        return said[-1].removeprefix("stopped: ") if said and said[-1].startswith("stopped: ") else ""
 
     def __truediv__(self, name: str | Path) -> Path:
         return self.path / name
@@ -141,6 +150,8 @@ class RunFolder:
         return self / MODEL
 
     def log(self, line: str) -> None:
+        """A line in log.txt, with its time."""
+        _LOG.info("%s: %s", self.path, line)
         with open(self / LOG, "a", encoding="utf-8") as f:
             f.write(f"{datetime.now().isoformat(timespec='seconds')}  {line}\n")
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from dynsim import checkpoint
-from dynsim.errors import DynsimError, OptionError, RunFolderError
-from dynsim.feed import trajectory_of
+from dynsim.errors import DynsimError, OptionError, ResourceError, RunFolderError
 from dynsim.files import unwritable, write_atomically
 from dynsim.interventions import Event
+from dynsim.kernels.load import hardware
 from dynsim.lock import Lock
 from dynsim.preparing import done_before, portable, prepare, restored
 from dynsim.progress import Progress
@@ -81,6 +81,7 @@ def _begun(simulation: Simulation, scenario: Scenario, out: str | Path | None) -
         lock = opened.enter_context(folder.lock())
         text = _write_scenario(simulation, folder)
         folder.log(f"run {scenario.name} seed {scenario.run.seed}, dynsim {version_of('dynsim')}")
+        folder.log(_place(simulation))
         writer = opened.enter_context(new_trajectory(simulation, folder, text))
         recording = Recording(simulation, folder, lock, writer)
         opened.pop_all()
@@ -128,6 +129,8 @@ def repair(path: str | Path) -> Repaired:
 
     Raises RunFolderError while a process writes it, FileFormatError where a kill is not what ails it.
     """
+    from dynsim.feed import trajectory_of  # with all that a window asks an engine, which no run needs
+
     file = trajectory_of(path)
     with RunFolder(file.parent).lock() if (file.parent / SCENARIO).is_file() else nullcontext():
         return mend(file)
@@ -140,6 +143,7 @@ def _reopened(
     folder: RunFolder, lock: Lock, settings: list[str], simulation: Simulation, elapsed: float, text: str
 ) -> Recording:
     folder.log(f"resumed at step {simulation.system.step} of {simulation.total_steps} {' '.join(settings)}".rstrip())
+    folder.log(_place(simulation))
     with ExitStack() as opened:
         writer = opened.enter_context(reopened_trajectory(simulation, folder, text))
         recording = Recording(simulation, folder, lock, writer, elapsed)
@@ -251,6 +255,12 @@ def _copied(simulation: Simulation, past: Trajectory, folder: RunFolder, text: s
     return writer
 
 
+def _place(simulation: Simulation) -> str:
+    """On what it runs, in a line."""
+    facts = hardware(simulation.kernels, simulation.scenario.run.device)
+    return ", ".join(f"{name}: {value}" for name, value in facts.items())
+
+
 def _write_scenario(simulation: Simulation, folder: RunFolder) -> str:
     text = simulation.resolved.to_toml()
     write_atomically(folder / SCENARIO, text.encode())
@@ -271,6 +281,10 @@ def _drive(recording: Recording, progress: Teller, stop: Stop) -> RunFolder:
         if isinstance(error, RunFolderError):
             error.hint = ", then: ".join(filter(None, (error.hint, f"dynsim resume {folder.path}")))
         raise
+    except MemoryError as error:  # of the processor's memory or of a card's
+        folder.log(f"stopped: out of memory: {error}")
+        hint = f"on another device, as in: dynsim resume {folder.path} --set run.device=cpu, or a smaller scenario"
+        raise ResourceError("memory ran out", where=str(folder.path), given=str(error), hint=hint) from error
     except OSError as error:
         raise unwritable(Path(error.filename or folder.path), error) from error
     return folder

@@ -6,15 +6,13 @@ from dataclasses import asdict
 from time import perf_counter
 from typing import Any, Protocol
 
-import numpy as np
-
 from dynsim.backend.cost import cost
 from dynsim.backend.inference import Model
 from dynsim.backend.sequence_run import rival_rows
 from dynsim.backend.twin import dense_twin
 from dynsim.fields.sequence import SequenceField, TickField
 from dynsim.fields.target import TargetField
-from dynsim.kernels.load import thread_count
+from dynsim.kernels.load import hardware, thread_count
 from dynsim.signals import all_weights
 from dynsim.simulation import Simulation
 from dynsim.system.graph import parameters
@@ -36,6 +34,7 @@ def summarise(simulation: Simulation, wall_s: float, steps_per_s: float) -> dict
         "scenario": scenario.name,
         "seed": scenario.run.seed,
         "device": simulation.kernels.__name__.rsplit(".", 1)[-1],
+        "hardware": hardware(simulation.kernels, scenario.run.device),
         "threads": thread_count(simulation.kernels),
         "versions": versions(),
         "steps": system.step,
@@ -96,12 +95,3 @@ def train_twin(simulation: Simulation, progress: Teller) -> dict[str, Any]:
         twin.step()
         progress.update(twin.system.step, twin.total_steps, twin.brief(twin.last_row))
     return asdict(cost(Model.of(twin))) | {"final": _final(twin), "wall_s": perf_counter() - started}
-
-
-def plain(value: Any) -> Any:
-    """JSON has no NaN and no Infinity: they become null."""
-    if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items()}
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value

@@ -153,6 +153,29 @@ def test_every_benchmark_yields_cases_with_distinct_names():
         assert len(set(found)) == len(found), name
 
 
+def test_where_all_is_timed_a_slow_rival_is_run_once(monkeypatch):
+    monkeypatch.setattr(timing, "LONG", 0.0)
+    for brief, times in ((True, 1), (False, 1 + timing.LEAST)):
+        calls = []
+        rival = Rival("slow", lambda calls=calls: lambda: calls.append(None))
+        case = Case("waiting", "1 x 1", waiting(0.0), (rival,))
+        row = next(rows(case, Context(cpu, 1, brief), seconds=0.0))
+        assert len(calls) == times
+        assert row.rival_ms > 0
+
+
+@pytest.mark.parametrize("name", ["forms", "growth"])
+def test_where_all_is_timed_many_sizes_are_some_of_those(name):
+    some, every = ([c.shape for c in cases(name, Context(cpu, 1, brief))] for brief in (True, False))
+    assert len(some) < len(every)
+    assert set(some) < set(every)
+
+
+def test_rows_of_a_smaller_grid_say_so():
+    names = [c.name for c in cases("forms", Context(cpu, 1, brief=True))]
+    assert names == ["dense or sorted (3 of 18 cases)"] * 3 + ["dense or factored (3 of 18 cases)"] * 3
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_multiply_adds_agree_with_reference(dtype):
     x = np.random.default_rng().standard_normal(2500).astype(dtype)

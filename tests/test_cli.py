@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,8 +17,10 @@ import pytest
 from typer.testing import CliRunner
 
 from dynsim.cli import app, main
+from dynsim.kernels import cards
 
 COMMANDS = ("run", "resume", "scenarios", "info", "evaluate", "convert", "export", "reproduce", "doctor", "cite")
+COMMANDS += ("batch", "compare", "merge", "bench", "repair", "report")
 TINY = ["--set", "run.steps=6", "--set", "record.every=2", "--quiet"]
 
 
@@ -104,6 +107,7 @@ def test_too_large_for_memory_is_refused_with_an_estimate(tmp_path):
     assert not (tmp_path / "big").exists()
 
 
+@pytest.mark.skipif(not cards.why_not(), reason="there is a CUDA device")
 def test_a_missing_device_is_named(tmp_path):
     shown = dynsim("run", "quickstart", "--device", "cuda", "--out", tmp_path / "r", expect=1).stderr
     assert "CUDA" in shown
@@ -133,7 +137,8 @@ def test_cite_names_the_paper_and_the_data(finished):
 def test_doctor_agrees_with_itself():
     found = json.loads(dynsim("doctor", "--json").stdout)
     assert found["devices"]["reference"] == "yes"
-    assert all("agrees" in v for k, v in found["kernels"].items() if k.startswith("cpu"))
+    assert not any(check["error"] for check in found["checks on cpu"].values())
+    assert all(check["difference"] < 2e-5 for check in found["checks on cpu"].values())
 
 
 def test_scenarios_are_listed_with_a_line_each():
@@ -198,3 +203,39 @@ def test_a_table_of_the_papers_is_made_again(tmp_path):
     (table,) = json.loads(result.output)
     assert table["rows"][0] | {"sub-models": 1296} == table["rows"][0]
     assert (tmp_path / "table1.md").is_file()
+
+
+class Terminal(StringIO):
+    """Somewhere to print to that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+MARK, COLOUR = re.compile("\x1b"), re.compile(r"\x1b\[(\d+;)*[349]\d")  # not bold, which is no colour
+
+
+@pytest.mark.parametrize(("environment", "marks"), [({}, MARK), ({"NO_COLOR": "1"}, COLOUR), ({"TERM": "dumb"}, MARK)])
+def test_colours_are_for_terminals_that_want_them(finished, environment, marks, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    for command in (("evaluate", finished), ("compare", finished), ("merge", finished, "--radius", "0.1")):
+        out, called = Terminal(), mock.patch.object(sys, "argv", ["dynsim", *map(str, command)])
+        with called, redirect_stdout(out), pytest.raises(SystemExit):
+            main()
+        assert (marks.search(out.getvalue()) is not None) == (not environment), command
+        assert "\x1b" not in dynsim(*command).stdout  # into a pipe
+
+
+def test_quiet_and_verbose_mean_the_same_everywhere(finished, tmp_path):
+    for command in (("info", finished), ("evaluate", finished), ("repair", finished), ("scenarios",)):
+        assert dynsim(*command, "-q").stderr == dynsim(*command).stderr == ""
+        assert dynsim(*command, "-q").stdout
+    said = dynsim("run", "quickstart", "--out", tmp_path / "r", *TINY[:-1], "-v").stderr
+    assert "seed 0" in said  # as log.txt has it
+    assert "took" in said
+    assert "Traceback" in dynsim("info", tmp_path, "-v", expect=1).stderr
+    assert "Traceback" not in dynsim("info", tmp_path, expect=1).stderr

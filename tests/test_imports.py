@@ -1,10 +1,14 @@
 """The floors of the house, and what a bare `dynsim --help` may cost."""
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from importlinter.cli import lint_imports
+
+from dynsim.importing import uncollected
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,3 +32,24 @@ def test_every_public_name_can_be_imported():
 
     for name in dynsim.__all__:
         assert getattr(dynsim, name) is not None
+
+
+def test_cycles_are_collected_again_after_an_import_that_fails():
+    with pytest.raises(ModuleNotFoundError), uncollected():
+        import no_such_module  # noqa: F401
+    assert gc.isenabled()
+
+
+def test_no_cycles_are_collected_within():
+    with uncollected():
+        assert not gc.isenabled()
+
+
+def test_whoever_collects_no_cycles_is_left_alone():
+    gc.disable()
+    try:
+        with uncollected():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

@@ -10,10 +10,11 @@ import numpy as np
 
 from dynsim.errors import DynsimError, RunFolderError
 from dynsim.frame import Cast, Frame
-from dynsim.runfolder import LOG, TRAJECTORY, RunFolder
+from dynsim.plain import plain
+from dynsim.runfolder import TRAJECTORY, RunFolder
 from dynsim.scenario import Scenario
 from dynsim.simulation import Simulation
-from dynsim.summary import plain, summarise
+from dynsim.summary import summarise
 from dynsim.trajectory import gate
 from dynsim.trajectory.reader import Trajectory
 
@@ -108,10 +109,8 @@ def _ended(folder: RunFolder, summary: Mapping[str, Any] | None, step: int) -> t
     """Whether and how a run has ended: its summary says it, or the last line of its log."""
     if summary is not None:
         return "finished", f"{summary['stopped']} at step {summary['steps']:,}"
-    lines = (folder / LOG).read_text(encoding="utf-8").splitlines() if (folder / LOG).is_file() else []
-    said = [line.split("  ", 1)[-1] for line in lines if line[:4].isdigit()]
-    if said and said[-1].startswith("stopped: "):
-        return "failed", f"{said[-1].removeprefix('stopped: ')}; the last recorded step is {step:,}"
+    if folder.stopped:
+        return "failed", f"{folder.stopped}; the last recorded step is {step:,}"
     return "unfinished", f"still going, or interrupted: the last recorded step is {step:,}"
 
 

@@ -37,10 +37,17 @@ TABLES = {
 
 
 def reproduce(
-    name: str, folder: Path, seeds: int = 5, quick: bool = False, jobs: int | None = None, quiet: bool = False
+    name: str,
+    folder: Path,
+    seeds: int = 5,
+    quick: bool = False,
+    jobs: int | None = None,
+    quiet: bool = False,
+    dask: str | None = None,
 ) -> list[Table]:
     """Make a table or figure again in a folder, where what is done already is kept: NAME.md, NAME.json, PNG, raw/.
 
+    jobs, dask : worker processes, or the Dask scheduler whose workers do it (`dynsim.workers`).
     Raises OptionError for an unknown name or fewer than one seed.
     """
     if name not in TABLES:
@@ -49,7 +56,7 @@ def reproduce(
         raise OptionError("not a number of them", where="--seeds" if seeds < 1 else "--jobs", allowed="1 or more")
     module, function, _ = TABLES[name]
     make: Callable[[Study, int, bool], list[Table]] = getattr(import_module(f"dynsim.reproduce.{module}"), function)
-    tables = make(Study(folder, jobs, quiet), seeds, quick)
+    tables = make(Study(folder, jobs, quiet, dask), seeds, quick)
     for table in tables:
         if quick:
             table.about = f"A quick run, which only shows that it runs: none of this is a result. {table.about}"

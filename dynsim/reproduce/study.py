@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import statistics
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
-from os import cpu_count
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from dynsim.files import write_atomically
+from dynsim.kernels.cards import PREFERRED
+from dynsim.plain import plain
 from dynsim.progress import Progress
-from dynsim.summary import plain
-from dynsim.workers import worker_pool
+from dynsim.workers import workers
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,11 @@ class Study:
     Parameters
     ----------
     jobs : worker processes, one kernel thread each; by default one a core.
+    dask : address of a Dask scheduler whose workers do it instead; they must see the folder.
     """
 
-    def __init__(self, folder: Path, jobs: int | None = None, quiet: bool = False) -> None:
-        self.folder, self.jobs, self.quiet = Path(folder), jobs or cpu_count() or 1, quiet
+    def __init__(self, folder: Path, jobs: int | None = None, quiet: bool = False, dask: str | None = None) -> None:
+        self.folder, self.jobs, self.quiet, self.dask = Path(folder).resolve(), jobs, quiet, dask
         (self.folder / "raw").mkdir(parents=True, exist_ok=True)
 
     def run(self, title: str, units: Iterable[Unit]) -> dict[str, dict[str, Any]]:
@@ -79,11 +81,11 @@ class Study:
         if not waiting:
             return
         names = {u.name for u in waiting}
-        with worker_pool(self.jobs) as pool:
+        with workers(self.jobs, self.dask, self.folder) as pool:
             running: dict[Future, str] = {}
             while waiting or running:
                 ready = [u for u in waiting if not (set(u.needs) & names) - done]
-                for unit in ready[: max(0, 2 * self.jobs - len(running))]:
+                for unit in ready:
                     running[pool.submit(_work, self.folder, unit)] = unit.name
                     waiting.remove(unit)
                 ended, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -99,6 +101,7 @@ def raw_file(folder: Path, name: str, ending: str = ".json") -> Path:
 
 
 def _work(folder: Path, unit: Unit) -> dict[str, Any]:
+    os.environ[PREFERRED] = "cpu"  # studies read states as NumPy arrays
     started = process_time()
     numbers = plain(unit.work(folder, **unit.settings)) | {"cpu_s": process_time() - started}
     text = json.dumps({"fingerprint": unit.fingerprint, **numbers}, indent=1)

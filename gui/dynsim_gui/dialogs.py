@@ -74,6 +74,14 @@ class Dialogs:
         if file:
             self.open_path(Path(file))
 
+    def compare(self) -> None:
+        """Runs beside each other."""
+        from dynsim_gui.views.comparison import ComparisonDialog
+
+        dialog = ComparisonDialog(self._window)
+        dialog.opened.connect(self.open_path)
+        self._show(dialog)
+
     # Leaving something behind -----------------------------------------------------------------------------------
 
     def screenshot(self) -> None:

@@ -1,0 +1,1 @@
+"""Many runs side by side: means over seeds, paired differences, what mattered, accuracy against bytes."""

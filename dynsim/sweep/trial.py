@@ -1,0 +1,173 @@
+"""One trial, in the process that does it: an ordinary run, what it says of the objective, or why it has failed."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic, perf_counter, sleep
+from typing import Any
+
+from dynsim.errors import DynsimError, FileFormatError, RunFolderError, unknown
+from dynsim.scenario import Scenario
+from dynsim.sweep.record import TRIALS
+
+PATIENCE = 60.0  # s to wait for another process that still writes the trial's folder
+LOOK = 1.0  # s between two looks whether the sweep still lives
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker is given.
+
+    Attributes
+    ----------
+    number : of the trial. scenario : before its settings (dotted key -> value).
+    sweep : the folder, absolute. objective : dotted key of the summary.
+    session : a file that is there as long as the sweep lives which wants the result.
+    prune : whether to break it off where it looks poor.
+    """
+
+    number: int
+    scenario: Scenario
+    settings: Mapping[str, Any]
+    sweep: Path
+    objective: str
+    session: Path
+    prune: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Of the run."""
+        return self.sweep / trial_folder(self.number)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a trial; see `record.Trial`."""
+
+    state: str
+    value: float | None = None
+    seconds: float | None = None
+    reason: str | None = None
+
+
+def trial_folder(number: int) -> str:
+    """Relative to the sweep's folder."""
+    return f"{TRIALS}/{number:04d}"
+
+
+class _Pruned(DynsimError):
+    """A trial that looks poor."""
+
+
+def work_out(task: Task) -> Outcome:
+    """Do a trial; whatever happens to it is told and not raised."""
+    started = perf_counter()
+    try:
+        summary = _summary(task)
+        value = objective_of(summary, task.objective)
+        return Outcome("complete", value, max(perf_counter() - started, summary["wall_s"]))
+    except _Pruned as error:
+        state, reason = "pruned", str(error)
+    except DynsimError as error:
+        state, reason = "failed", str(error)
+    except MemoryError as error:
+        state, reason = "failed", f"out of memory: {error}"
+    except Exception as error:
+        state, reason = "failed", f"{type(error).__name__}: {error}"
+    return Outcome(state, None, perf_counter() - started, reason)
+
+
+def _summary(task: Task) -> dict[str, Any]:
+    """Of the run, which is begun, goes on from where a kill broke it off, or was finished before."""
+    from dynsim import runs
+    from dynsim.runfolder import SCENARIO, RunFolder
+
+    if not task.session.is_file():
+        raise RunFolderError("the sweep's folder is not seen from here", where=str(task.sweep))
+    told = _Told(task)
+    run = RunFolder(task.folder)
+    if (task.folder / SCENARIO).is_file():
+        _wait_for(run)
+        try:
+            runs.resume(task.folder, progress=told)
+            return run.summary or {}
+        except FileFormatError:
+            pass  # what is left is of no use
+    shutil.rmtree(task.folder, ignore_errors=True)
+    return runs.run(task.scenario.changed(**task.settings), task.folder, told).summary or {}
+
+
+def _wait_for(run: Any) -> None:
+    """Until nobody writes a run folder: a worker that nobody hears of any more takes a moment to find out."""
+    ends = monotonic() + PATIENCE
+    while run.writer and monotonic() < ends:
+        sleep(0.1)
+
+
+@dataclass
+class _Told:
+    """Hears how far the run is, and breaks it off where the sweep is gone or it is to be pruned."""
+
+    task: Task
+    _looked: float = 0.0
+    _judge: Any = field(default=None)
+
+    def phase(self, name: str, total: int = 0, done: int = 0) -> None:
+        """Of no interest."""
+
+    def update(self, step: int, total: int, numbers: Mapping[str, float]) -> None:
+        now = monotonic()
+        if now - self._looked > LOOK:
+            self._looked = now
+            if not self.task.session.is_file():
+                raise RunFolderError("the sweep that wanted this trial has ended", where=str(self.task.folder))
+        if self.task.prune:
+            self._judged(step, total, numbers)
+
+    def _judged(self, step: int, total: int, numbers: Mapping[str, float]) -> None:
+        from dynsim.sweep.judge import Judge
+        from dynsim.sweep.plan import validation_label
+
+        accuracy = numbers.get(validation_label() or "", math.nan)
+        if math.isnan(accuracy):
+            return
+        self._judge = self._judge or Judge(self.task.sweep, self.task.number)
+        if self._judge.is_poor(step, total, accuracy):
+            raise _Pruned(f"pruned at step {step} of {total}: validation accuracy {accuracy:.4f} is below the median")
+
+
+def objective_of(summary: Mapping[str, Any], key: str) -> float:
+    """A number of a summary; raises OptionError, which lists those that there are."""
+    known = numbers_of(summary)
+    value = known.get(key)
+    if value is None:
+        listed = tuple(name for name, found in known.items() if found is not None)
+        raise unknown("number of a run's summary", key, listed, "--objective")
+    return value
+
+
+def numbers_of(summary: Mapping[str, Any], path: str = "") -> dict[str, float | None]:
+    """Dotted key -> number, None for one that is not finite or does not apply."""
+    found: dict[str, float | None] = {}
+    for key, value in summary.items():
+        if isinstance(value, dict):
+            found |= numbers_of(value, f"{path}{key}.")
+        elif value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+            found[path + key] = value
+    return found
+
+
+def rehearse(scenario: Scenario) -> dict[str, float | None] | None:
+    """The numbers of the summary of a few steps; None where these fail, which says nothing of the others."""
+    from dynsim import runs
+
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            return numbers_of(runs.run(runs.smoke(scenario), Path(place) / "run").summary or {})
+        except Exception:
+            return None

@@ -1,0 +1,213 @@
+"""A batch: every run of its file in a folder, what is finished kept, what is broken gone on with, failures told."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+from dynsim import Scenario, batch, runs
+from dynsim.batch import Batch
+from dynsim.batchfile import read
+from dynsim.cli import app
+from dynsim.errors import FileFormatError, RunFolderError, ScenarioError
+from dynsim.lock import Lock
+from dynsim.runfolder import MODEL, SUMMARY
+
+FILE = """
+[[run]]
+scenario = "moons"
+name = "small"
+seeds = 2
+set = { run.steps = 8, system.copies = 2 }
+[[run]]
+scenario = "moons"
+name = "bad"
+set = { run.steps = 8, "dynamics.eta" = 1e30, dynamics.dt = 1e20 }
+"""
+
+
+def submit(work, *given):
+    future = Future()
+    try:
+        future.set_result(work(*given))
+    except Exception as error:
+        future.set_exception(error)
+    return future
+
+
+@pytest.fixture
+def workers():
+    """For a test whose runs are made by worker processes."""
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch, request):
+    """Runs are made in this process, but where a test asks for workers."""
+
+    @contextmanager
+    def pool(jobs=None, dask=None, folder=None):
+        assert folder.is_dir()
+        yield SimpleNamespace(slots=1, submit=submit)
+
+    if "workers" not in request.fixturenames:
+        monkeypatch.setattr(batch, "workers", pool)
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "many.toml"
+    path.write_text(FILE)
+    return path
+
+
+def told(folder):
+    return json.loads((folder / batch.SUMMARY).read_text())
+
+
+def states(folder):
+    return {run["folder"]: run["state"] for run in told(folder)["runs"]}
+
+
+def command(*arguments):
+    return CliRunner().invoke(app, ["batch", *map(str, arguments), "--quiet"])
+
+
+def test_each_run_has_its_folder_and_a_failure_stops_no_other(file, tmp_path):
+    out = tmp_path / "out"
+    found = command(file, "--out", out, "--json")
+    assert found.exit_code == 1
+    assert json.loads(found.stdout) == told(out)
+    assert states(out) == {"small-seed0": "done", "small-seed1": "done", "bad-seed0": "failed"}
+    assert (told(out)["done"], told(out)["failed"], told(out)["waiting"]) == (2, 1, 0)
+    *good, bad = told(out)["runs"]
+    assert "running away" in bad["reason"]
+    for run in good:
+        summary = json.loads((out / run["folder"] / SUMMARY).read_text())
+        assert run["summary"]["final"] == summary["final"]
+        assert summary["seed"] == run["seed"]
+    assert "bad-seed0" in command(file, "--out", out).stdout  # for a person too
+
+
+def test_a_run_of_a_batch_is_the_run_alone(file, tmp_path):
+    Batch(file, tmp_path / "out").run()
+    alone = Scenario.load("moons", ["run.steps=8", "system.copies=2", "run.seed=1"])
+    assert (tmp_path / "out" / "small-seed1" / MODEL).read_bytes() == (
+        runs.run(alone, tmp_path / "alone") / MODEL
+    ).read_bytes()
+
+
+def test_what_is_finished_is_kept_and_what_is_broken_goes_on(file, tmp_path):
+    out = tmp_path / "out"
+    Batch(file, out).run()
+    model = (out / "small-seed1" / MODEL).read_bytes()
+    before = (out / "small-seed0" / SUMMARY).stat().st_mtime_ns
+    for name in (SUMMARY, MODEL):
+        (out / "small-seed1" / name).unlink()
+    again = Batch(file, out)
+    again.run()
+    assert again.members["small-seed0"].kept
+    assert not again.members["small-seed1"].kept
+    assert (out / "small-seed0" / SUMMARY).stat().st_mtime_ns == before
+    assert (out / "small-seed1" / MODEL).read_bytes() == model
+    assert "resumed" in (out / "small-seed1" / "log.txt").read_text()
+
+
+def test_the_remains_of_a_run_that_never_began_are_cleared_and_nothing_else(file, tmp_path):
+    out = tmp_path / "out"
+    (out / "small-seed0" / "checkpoints").mkdir(parents=True)
+    (out / "small-seed0" / "lock").touch()
+    (out / "small-seed1").mkdir()
+    (out / "small-seed1" / "thesis.txt").write_text("mine")
+    Batch(file, out).run()
+    assert states(out)["small-seed0"] == "done"
+    assert "exists already" in told(out)["runs"][1]["reason"]
+    assert (out / "small-seed1" / "thesis.txt").read_text() == "mine"
+
+
+def test_other_settings_do_not_go_into_the_same_folder(file, tmp_path):
+    out = tmp_path / "out"
+    Batch(file, out).run()
+    model = (out / "small-seed0" / MODEL).read_bytes()
+    file.write_text(FILE.replace("copies = 2", "copies = 3"))
+    for _ in range(2):
+        changed = Batch(file, out)
+        changed.run()
+        assert "another run" in changed.members["small-seed0"].reason
+    assert (out / "small-seed0" / MODEL).read_bytes() == model
+    file.write_text(FILE)
+    again = Batch(file, out)
+    again.run()
+    assert again.members["small-seed0"].kept
+
+
+def test_everything_that_is_wrong_with_a_file_is_said_at_once_and_nothing_is_written(tmp_path):
+    path = tmp_path / "bad.toml"
+    path.write_text(
+        '[[run]]\nscenario = "mons"\n[[run]]\nscenario = "moons"\nsed = 3\nseeds = []\n'
+        '[[run]]\nscenario = "moons"\nset = { run.stps = 5 }\n[[run]]\nscenario = "xor"\nseeds = [1, 1]\n'
+    )
+    found = command(path, "--out", tmp_path / "out")
+    assert isinstance(found.exception, ScenarioError)
+    for words in ("did you mean 'moons'", "sed: unknown key", "seeds", "run.stps", "xor-seed1"):
+        assert words in str(found.exception)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "run = 5", "[[run]]\nscenario = 3", "[[runs]]\n", "\x00", "[run]\nscenario = 'x'"]
+)
+def test_a_file_that_is_no_list_of_runs_is_refused(text, tmp_path):
+    (tmp_path / "b.toml").write_text(text)
+    with pytest.raises(ScenarioError):
+        read(tmp_path / "b.toml")
+
+
+def test_a_scenario_is_looked_for_beside_the_batch_file(tmp_path, monkeypatch):
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "own.toml").write_text(Scenario.load("moons", ["run.steps=7"]).to_toml())
+    (tmp_path / "files" / "b.toml").write_text('[[run]]\nscenario = "own.toml"\nseeds = [3]\n')
+    monkeypatch.chdir(tmp_path)
+    (planned,) = read("files/b.toml")
+    assert (planned.scenario.run.steps, planned.scenario.run.seed) == (7, 3)
+
+
+def test_two_at_one_folder_are_told_apart_and_a_damaged_summary_is_named(file, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    with Lock(out / "lock", create=True, what="this batch"), pytest.raises(RunFolderError, match="in use"):
+        Batch(file, out).run()
+    (out / batch.SUMMARY).write_text("{}")
+    with pytest.raises(FileFormatError, match=r"batch\.json"):
+        Batch(file, out).run()
+
+
+@pytest.mark.usefixtures("workers")
+def test_a_signal_ends_it_and_the_same_command_goes_on(tmp_path):
+    file, out = tmp_path / "long.toml", tmp_path / "out"
+    file.write_text(
+        '[[run]]\nscenario = "moons"\nset = { run.steps = 300, run.checkpoint_steps = 40 }\n'
+        '[[run]]\nscenario = "moons"\nseeds = [1]\nset = { run.steps = 3 }\n'
+    )
+    call = [sys.executable, "-m", "dynsim", "batch", str(file), "--out", str(out), "--jobs", "1"]
+    process = subprocess.Popen(call, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
+    checkpoint = out / "moons-seed0" / "checkpoints" / "latest.safetensors"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert "same command again" in said
+    assert states(out) == {"moons-seed0": "interrupted", "moons-seed1": "waiting"}
+    assert command(file, "--out", out, "--jobs", "1").exit_code == 0
+    assert states(out) == {"moons-seed0": "done", "moons-seed1": "done"}
+    assert "resumed" in (out / "moons-seed0" / "log.txt").read_text()
