@@ -8,7 +8,7 @@ multiply-add a coordinate where a difference takes two operations:
     |a - b|^2 = |a|^2 + |b|^2 - 2 a.b        sum_j G_ij (a_i - b_j) = a_i sum_j G_ij - sum_j G_ij b_j
 
 Where particles nearly meet both cancel, and differences are taken instead. No metric needs a sum for F.f: all are
-homogeneous, so that by Euler's theorem it is the virial, sum of position times force.
+homogeneous, so that by Euler's theorem it is the virial, sum of position times force, over their degree.
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ STRESS_BYTES = 1 << 20  # of a task's rows, all copies in turn, so that the seco
 PARTS_BYTES = 6 << 20  # of the forces on columns, one part for each block of rows
 TASKS = 16  # wanted at least
 EXPAND_FROM = 6  # dimensions; below it too many pairs are near
-SOFTENED = ("l2", "plummer", "reciprocal")
 OPERATIONS = 4  # multiply-adds that take as long as one coordinate of a pair, there and back
 DOT = scalar.DOT
 
@@ -62,11 +61,10 @@ def path_integral_forces(metric, q_a, q_b, mu, gain, eps, p, stress):
     on_a, on_b, virial, of_slope = _pulls(metric, q_a, q_b, eps, p, stress)
     mu = np.asarray(mu, np.float64)
     of_value, on_eps = virial, 0.0
-    if metric in SOFTENED:  # |v|^2 + eps^2 is what the metric is homogeneous in
+    if metric in scalar.SOFTENED:  # |v|^2 + eps^2 is what the metric is homogeneous in
         of_value = virial + float(constants(metric, eps, p, dtype)[0]) * of_slope
         on_eps = gain * eps * (mu * of_slope).sum()
-    if metric == "reciprocal":  # of degree -1
-        of_value = -of_value
+    of_value = of_value / scalar.DEGREES.get(metric, 1)
     coefficients = (gain * mu).astype(dtype)[:, None, None]
     on_a *= coefficients
     on_b *= coefficients
@@ -100,7 +98,7 @@ def _rows_per_task(H, M, N, d, itemsize):
 @functools.cache
 def _forces(metric, d):
     """Kernel of Eq. (6) for mu = g = 1: a task is a copy h and a block of rows; on_b and totals are its own."""
-    METRIC, EXPANDED, WEIGHED = scalar.CODES[metric], metric in SOFTENED and d >= EXPAND_FROM, metric != "l1"
+    METRIC, EXPANDED, WEIGHED = scalar.CODES[metric], metric in scalar.SOFTENED and d >= EXPAND_FROM, metric != "l1"
 
     def forces(
         q_a, q_b, centre, stress, unit, softening, p, one, huge, near, block, on_a, on_b, totals, first, step

@@ -33,7 +33,7 @@ def path_integral_forces(metric, q_a, q_b, mu, gain, eps, p, stress):
     on_b, _ = _gathered(metric, q_b, q_a, xp.ascontiguousarray(stress.T), constants)  # every metric is symmetric
     of_value, of_slope = totals.sum(axis=1).T
     coefficients = (gain * mu).astype(dtype)[:, None, None]
-    softened = metric in ("l2", "plummer", "reciprocal")
+    softened = metric in scalar.SOFTENED
     on_gain = (mu * of_value).sum().astype(dtype)
     on_eps = (gain * eps * (mu * of_slope).sum()).astype(dtype) if softened else xp.zeros((), dtype)
     return on_a * coefficients, on_b * coefficients, (gain * of_value).astype(dtype), on_gain, on_eps

@@ -20,7 +20,6 @@ from .specialised import compiled, constants, inlined, named, term, too_narrow, 
 
 ROWS = 64  # of a task
 EXPAND_FROM = 6  # dimensions; below it differences are as fast
-SOFTENED = ("l2", "plummer", "reciprocal")
 OPERATIONS = 2  # multiply-adds that take as long as one coordinate of a pair, its part of f included
 
 
@@ -59,7 +58,7 @@ def _closed_form(metric, q_a, q_b, coefficients):
 
 def _expands(metric, d):
     """Whether |a - b|^2 is taken as |b|^2 - 2 a.b + |a|^2."""
-    return metric in SOFTENED and d >= EXPAND_FROM
+    return metric in scalar.SOFTENED and d >= EXPAND_FROM
 
 
 @inlined

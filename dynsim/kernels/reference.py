@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import host_copies
+from . import host_copies, scalar
 from .images import (  # noqa: F401
     convolve,
     convolve_back,
@@ -31,7 +31,7 @@ from .images import (  # noqa: F401
 from .medium import field_at, mean_field, mean_field_forces  # noqa: F401
 from .particles import kick_drift  # noqa: F401
 
-METRICS = ("l1", "l2", "lp", "squared", "reciprocal", "plummer", "dot")
+METRICS = tuple(scalar.CODES)
 
 
 def metric_value(metric, a, b, eps, p):

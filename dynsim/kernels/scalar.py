@@ -18,6 +18,8 @@ CODES = {
     "plummer": PLUMMER,
     "dot": DOT,
 }
+SOFTENED = ("l2", "plummer", "reciprocal")  # functions of |v|^2 + eps^2
+DEGREES = {"reciprocal": -1}  # of homogeneity in v and eps, where it is not 1 (and forces are no products)
 
 
 def term(metric, a, b, p):
