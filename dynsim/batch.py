@@ -156,6 +156,7 @@ def perform(path: str, text: str) -> tuple[dict[str, Any], str]:
     """Make a run in a worker, or go on with it: its summary, and why it failed, "" where it did not."""
     try:
         if (Path(path) / SCENARIO).is_file():
+            RunFolder(Path(path)).wait_for_writer()
             return runs.resume(path)[0].summary or {}, ""
         _clear(Path(path))
         return runs.run(Scenario.from_text(text), path).summary or {}, ""

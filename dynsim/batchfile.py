@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError
 
 from dynsim.errors import DynsimError, OptionError, ScenarioError
+from dynsim.plain import flat
 from dynsim.preparing import portable
 from dynsim.scenario import Scenario
 from dynsim.sections import Section
@@ -90,16 +91,8 @@ def _tables(path: Path) -> list[dict[str, Any]]:
 
 def _planned(entry: Entry, folder: Path) -> Iterator[Planned]:
     beside = folder / entry.scenario
-    scenario = Scenario.load(beside if beside.is_file() else entry.scenario).changed(**_flat(entry.set))
+    scenario = Scenario.load(beside if beside.is_file() else entry.scenario).changed(**flat(entry.set))
     name = entry.name or scenario.name
     for seed in entry.seeds or [scenario.run.seed]:
         # The settings and the paths are those of this moment, whatever becomes of the scenario's file.
         yield Planned(f"{name}-seed{seed}", portable(scenario.changed(**{"name": name, "run.seed": seed})))
-
-
-def _flat(settings: dict[str, Any], above: str = "") -> dict[str, Any]:
-    """Tables in tables as dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
-    return flat

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dynsim.cli_options import AsJson, Quiet, echo_json
+from dynsim.cli_options import AsJson, Quiet, echo_json, wide_console
 
 if TYPE_CHECKING:
     from dynsim.compare.comparison import Comparison, Task
@@ -52,9 +52,7 @@ def compare(
 
 
 def _show(found: Comparison) -> None:
-    from rich.console import Console
-
-    console = Console() if Console().is_terminal else Console(width=200)
+    console = wide_console()
     for task in found.tasks:
         _table(console, task)
     if len(found.tasks) > 1:

@@ -64,6 +64,14 @@ def _levels() -> list[Any]:
     return typer.main.get_command(bare).params
 
 
+def wide_console() -> Any:
+    """For a table with as many columns as there are keys: of a terminal's width there, elsewhere of 200 letters."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
+
+
 def echo_json(value: Any) -> None:
     """Print a result as JSON has it: null for what is no finite number."""
     from dynsim import plain

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dynsim.cli_options import AsJson, Dask, Jobs, Quiet, echo_json
+from dynsim.cli_options import AsJson, Dask, Jobs, Quiet, echo_json, wide_console
 from dynsim.errors import DynsimError, OptionError
 
 if TYPE_CHECKING:
-    from dynsim.sweep.record import Sweep, Trial
+    from dynsim.sweep.record import Sweep
 
 SHOWN = 10  # trials in the table
 
@@ -83,25 +83,18 @@ def sweep(
 
 def _show(found: Sweep, out: Path) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = wide_console()
     table = Table(title=found.scenario["name"], title_justify="left", box=SIMPLE_HEAD)
     for name in ("trial", *found.parameters, found.objective, "seconds"):
         table.add_column(name, justify="right", overflow="fold")
-    for trial in _ranked(found)[:SHOWN]:
+    for trial in found.ranked[:SHOWN]:
         value, seconds = (f"{x:.5g}" if x is not None else "" for x in (trial.value, trial.seconds))
         table.add_row(str(trial.number), *map(_shown, trial.settings.values()), value or trial.state, seconds)
     console.print(table)
     for line in _lines(found, out):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
-
-
-def _ranked(found: Sweep) -> list[Trial]:
-    """The best first, then those without a value."""
-    sign = -1.0 if found.direction == "maximise" else 1.0
-    return sorted(found.trials, key=lambda t: (t.value is None, sign * (t.value or 0.0), t.number))
 
 
 def _shown(value: object) -> str:
@@ -117,5 +110,5 @@ def _lines(found: Sweep, out: Path):
             yield f"trial {trial.number} failed: {' '.join((trial.reason or '').split())}"
     if found.best is not None:
         yield f"best: {out / (found.best.folder or '')}"
-    if found.note:
-        yield f"note: {found.note}"
+        if found.note:
+            yield f"note: {found.note}"

@@ -33,7 +33,7 @@ class DynsimError(Exception):
     def __str__(self) -> str:
         lines = [f"{self.where}: {self.what}" if self.where else self.what]
         if self.given is not None:
-            lines.append(f"  given:   {self.given}")
+            lines.append(f"  given:   {self.given}".replace("\n", "\n" + 11 * " "))
         if self.allowed:
             lines.append(f"  allowed: {self.allowed}")
         if self.hint:

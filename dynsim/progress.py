@@ -61,7 +61,7 @@ class Progress:
         rate = (step - self._first) / max(now - self._start, 1e-9)
         left = (total - step) / rate if rate else float("inf")
         known = "  ".join(f"{label} {value:.4g}" for label, value in self._seen.items() if value == value)
-        text = f"{rate:7.1f} {self._unit}/s  ETA {clock(left)}  {known}"
+        text = f"{rate:7.{1 if rate >= 1 else 3}f} {self._unit}/s  ETA {clock(left)}  {known}"
         if self._bar is not None:
             self._bar.update(self._task, completed=step, numbers=text)
         else:

@@ -18,6 +18,7 @@ import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 from dynsim.errors import FileFormatError, RunFolderError
@@ -35,6 +36,7 @@ SUMMARY, SCENARIO, LOG, TRAJECTORY, MODEL = (
 )
 CHECKPOINT = Path("checkpoints") / "latest.safetensors"
 KEPT_CHECKPOINTS = 12
+PATIENCE = 60.0  # s to wait for another process that still writes here
 _LOG = logging.getLogger("dynsim")
 
 
@@ -74,6 +76,12 @@ class RunFolder:
     def writer(self) -> str:
         """Which process writes here now, "" where none is known to."""
         return holder(self / LOCK) if is_held(self / LOCK) else ""
+
+    def wait_for_writer(self) -> None:
+        """Until none is known to, a minute at most: a worker that nobody hears of any more takes a moment to end."""
+        ends = monotonic() + PATIENCE
+        while self.writer and monotonic() < ends:
+            sleep(0.1)
 
     @property
     def stopped(self) -> str:

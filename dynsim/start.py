@@ -151,11 +151,11 @@ def weight_scale(graph: Graph, network: Network | None, field: Field) -> dict[st
     """
     if isinstance(field, TargetField):
         return {graph.links[0].name: float(field.target.std()) or 1.0}
+    received = {n: sum(graph.shape(k)[0] for k in links) for n, links in graph.incoming.items()}
     if isinstance(field, SequenceField | TickField):
-        received = {n: sum(graph.shape(k)[0] for k in links) for n, links in graph.incoming.items()}
         return {k.name: 1 / (3 * math.sqrt(received[k.target])) for k in graph.links}
-    assert network is not None
-    return {k.name: 1 / math.sqrt(3 * network.fan_in(k.name)) for k in graph.links}
+    fan_in = {k.name: network.fan_in(k.name) if network is not None else received[k.target] for k in graph.links}
+    return {name: 1 / math.sqrt(3 * n) for name, n in fan_in.items()}
 
 
 def _initial_velocities(scenario: Scenario, v: Groups) -> Groups:

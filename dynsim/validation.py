@@ -182,11 +182,15 @@ def apply_setting(raw: dict[str, Any], setting: str) -> None:
     key, mark, text = setting.partition("=")
     if not mark or not key.strip():
         raise ScenarioError("a setting is key=value", where="--set", given=setting, hint="--set dynamics.dt=0.5")
+    set_key(raw, key.strip(), value_of(text))
+
+
+def value_of(text: str) -> Any:
+    """What TOML reads, or else the text itself."""
     try:
-        value = tomllib.loads(f"v = {text}")["v"]
+        return tomllib.loads(f"v = {text}")["v"]
     except (ValueError, RecursionError):
-        value = text.strip()
-    set_key(raw, key.strip(), value)
+        return text.strip()
 
 
 # Tables in each other that a setting may name.

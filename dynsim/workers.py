@@ -47,12 +47,12 @@ class Workers:
     """Takes jobs; see `workers`."""
 
     def __init__(self, place: _Place, most: int) -> None:
-        self._place, self._threads = place, ThreadPoolExecutor(most)
+        self._place, self._most, self._threads = place, most, ThreadPoolExecutor(most)
 
     @property
     def slots(self) -> int:
         """How many jobs are done at once; a cluster may grow and shrink."""
-        return self._place.slots
+        return min(self._place.slots, self._most)
 
     def submit(self, work: Callable[..., Any], *given: Any) -> Future:
         """Have work(*given) done; raises, by the future, what it raises, or ResourceError where it kills its worker."""
@@ -79,7 +79,8 @@ def workers(
 
     Parameters
     ----------
-    jobs : processes; by default one a core. Spawned and loaded once, not for every job.
+    jobs : processes; by default one a core. Spawned and loaded once, not for every job. Of a cluster so many workers
+        at most; by default all.
     dask : address of a scheduler, such as tcp://HOST:8786, whose workers take the jobs.
     folder : that exists, in which the jobs leave what they do: the workers of a cluster must see it.
     begin, given : what each process of this machine calls first.
@@ -89,8 +90,8 @@ def workers(
     """
     if jobs is not None and jobs < 1:
         raise OptionError("not a number of workers", where="--jobs", given=jobs, allowed="1 or more")
-    count = jobs or _cores()
-    pool = Workers(_Local(count, begin, given), count) if dask is None else Workers(_Cluster(dask, folder), MOST)
+    most = jobs or (_cores() if dask is None else MOST)
+    pool = Workers(_Local(most, begin, given) if dask is None else _Cluster(dask, folder), most)
     try:
         yield pool
     except BaseException:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 from typer.testing import CliRunner
@@ -44,22 +46,32 @@ def submit(work, *given):
     return future
 
 
-@pytest.fixture
-def workers():
-    """For a test whose runs are made by worker processes."""
+@contextmanager
+def pool(jobs=None, dask=None, folder=None):
+    assert folder.is_dir()
+    yield SimpleNamespace(slots=1, submit=submit)
 
 
 @pytest.fixture(autouse=True)
-def here(monkeypatch, request):
-    """Runs are made in this process, but where a test asks for workers."""
+def here(monkeypatch):
+    """Runs are made in this process."""
+    monkeypatch.setattr(batch, "workers", pool)
 
-    @contextmanager
-    def pool(jobs=None, dask=None, folder=None):
-        assert folder.is_dir()
-        yield SimpleNamespace(slots=1, submit=submit)
 
-    if "workers" not in request.fixturenames:
-        monkeypatch.setattr(batch, "workers", pool)
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of FILE after its end."""
+    place = tmp_path_factory.mktemp("batch")
+    (place / "many.toml").write_text(FILE)
+    with mock.patch.object(batch, "workers", pool):
+        Batch(place / "many.toml", place / "out").run()
+    return place / "out"
+
+
+@pytest.fixture
+def out(finished, tmp_path):
+    """A copy of it."""
+    return Path(shutil.copytree(finished, tmp_path / "out"))
 
 
 @pytest.fixture
@@ -97,17 +109,13 @@ def test_each_run_has_its_folder_and_a_failure_stops_no_other(file, tmp_path):
     assert "bad-seed0" in command(file, "--out", out).stdout  # for a person too
 
 
-def test_a_run_of_a_batch_is_the_run_alone(file, tmp_path):
-    Batch(file, tmp_path / "out").run()
+def test_a_run_of_a_batch_is_the_run_alone(finished, tmp_path):
     alone = Scenario.load("moons", ["run.steps=8", "system.copies=2", "run.seed=1"])
-    assert (tmp_path / "out" / "small-seed1" / MODEL).read_bytes() == (
-        runs.run(alone, tmp_path / "alone") / MODEL
-    ).read_bytes()
+    theirs = (runs.run(alone, tmp_path / "alone") / MODEL).read_bytes()
+    assert (finished / "small-seed1" / MODEL).read_bytes() == theirs
 
 
-def test_what_is_finished_is_kept_and_what_is_broken_goes_on(file, tmp_path):
-    out = tmp_path / "out"
-    Batch(file, out).run()
+def test_what_is_finished_is_kept_and_what_is_broken_goes_on(file, out):
     model = (out / "small-seed1" / MODEL).read_bytes()
     before = (out / "small-seed0" / SUMMARY).stat().st_mtime_ns
     for name in (SUMMARY, MODEL):
@@ -133,9 +141,7 @@ def test_the_remains_of_a_run_that_never_began_are_cleared_and_nothing_else(file
     assert (out / "small-seed1" / "thesis.txt").read_text() == "mine"
 
 
-def test_other_settings_do_not_go_into_the_same_folder(file, tmp_path):
-    out = tmp_path / "out"
-    Batch(file, out).run()
+def test_other_settings_do_not_go_into_the_same_folder(file, out):
     model = (out / "small-seed0" / MODEL).read_bytes()
     file.write_text(FILE.replace("copies = 2", "copies = 3"))
     for _ in range(2):
@@ -190,12 +196,12 @@ def test_two_at_one_folder_are_told_apart_and_a_damaged_summary_is_named(file, t
         Batch(file, out).run()
 
 
-@pytest.mark.usefixtures("workers")
 def test_a_signal_ends_it_and_the_same_command_goes_on(tmp_path):
     file, out = tmp_path / "long.toml", tmp_path / "out"
     file.write_text(
-        '[[run]]\nscenario = "moons"\nset = { run.steps = 300, run.checkpoint_steps = 40 }\n'
         '[[run]]\nscenario = "moons"\nseeds = [1]\nset = { run.steps = 3 }\n'
+        '[[run]]\nscenario = "moons"\nset = { run.steps = 300, run.checkpoint_steps = 40 }\n'
+        '[[run]]\nscenario = "moons"\nseeds = [2]\nset = { run.steps = 3 }\n'
     )
     call = [sys.executable, "-m", "dynsim", "batch", str(file), "--out", str(out), "--jobs", "1"]
     process = subprocess.Popen(call, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
@@ -207,7 +213,7 @@ def test_a_signal_ends_it_and_the_same_command_goes_on(tmp_path):
     _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, said
     assert "same command again" in said
-    assert states(out) == {"moons-seed0": "interrupted", "moons-seed1": "waiting"}
-    assert command(file, "--out", out, "--jobs", "1").exit_code == 0
-    assert states(out) == {"moons-seed0": "done", "moons-seed1": "done"}
+    assert list(states(out).values()) == ["done", "interrupted", "waiting"]
+    assert command(file, "--out", out).exit_code == 0
+    assert list(states(out).values()) == ["done"] * 3
     assert "resumed" in (out / "moons-seed0" / "log.txt").read_text()

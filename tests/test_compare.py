@@ -136,6 +136,7 @@ def test_tasks_are_kept_apart_and_a_loss_is_better_where_it_is_less(tmp_path):
     (task,) = compare([tmp_path / "more"], by="train_loss").tasks
     assert not task.higher
     assert task.rows[0].score.mean < task.rows[1].score.mean
+    assert compare([tmp_path / "more"], by="steps_per_s").tasks[0].higher
 
 
 def test_no_run_is_dropped_without_a_word(tmp_path):

@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import jobs
 import numpy as np
@@ -17,7 +18,7 @@ import psutil
 import pytest
 
 from dynsim.backend.conversion.convert import convert
-from dynsim.backend.report import describe, evaluate_run
+from dynsim.backend.report import describe
 from dynsim.cli import main
 from dynsim.errors import FileFormatError, OptionError, ResourceError, RunFolderError, ScenarioError
 from dynsim.lock import NAME, Lock
@@ -25,13 +26,14 @@ from dynsim.progress import Progress
 from dynsim.reproduce.study import Study, Unit
 from dynsim.runfolder import RunFolder
 from dynsim.scenario import Scenario
+from dynsim.stopping import Interrupted
 from dynsim.sweep.conduct import sweep
 from dynsim.sweep.journal import JOURNAL, Journal
 from dynsim.sweep.parameters import parsed, rehearsed
 from dynsim.sweep.plan import Plan, asked_for
 from dynsim.sweep.record import SWEEP, read_sweep
 from dynsim.sweep.trial import Outcome, Task, work_out
-from dynsim.workers import workers
+from dynsim.workers import Workers, workers
 
 # As quick as a run can be: 2 hidden particles, a few steps.
 TINY = {
@@ -66,6 +68,10 @@ def test_a_job_whose_worker_is_killed_is_repeated_once_and_its_neighbours_are_no
     assert [len(Path(trace).read_text()) for trace in (once, twice)] == [2, 2]
 
 
+def test_no_more_workers_of_a_cluster_are_used_than_jobs():
+    assert [Workers(SimpleNamespace(slots=n), 2).slots for n in (1, 5)] == [1, 2]
+
+
 def test_an_error_ends_the_workers_at_once(tmp_path):
     trace, before = tmp_path / "trace", _spawned()
 
@@ -90,6 +96,15 @@ def _command(process):
 
 def _spawned():
     return {p.pid for p in psutil.Process().children() if "spawn_main" in " ".join(_command(p))}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address=None, silence_logs="CRITICAL"
+    ) as found:
+        yield found
 
 
 # What is left ----------------------------------------------------------------------------------------------------
@@ -119,9 +134,7 @@ def test_a_sweep_leaves_a_run_folder_for_every_trial_and_a_table_of_them(done):
 
 
 def test_other_commands_read_a_trial(done):
-    folder = done.folder(done.best)
-    assert evaluate_run(folder)["test_accuracy"] == RunFolder(folder).summary["final"]["test_accuracy"]
-    assert describe(folder)["scenario"] == "xor"
+    assert describe(done.folder(done.best))["scenario"] == "xor"
 
 
 def test_the_same_seed_chooses_the_same_and_another_does_not(done, tmp_path):
@@ -135,11 +148,12 @@ def test_the_same_seed_chooses_the_same_and_another_does_not(done, tmp_path):
     assert chosen(tmp_path / "b", 1) != chosen(tmp_path / "c", 0)
 
 
-def test_a_finished_sweep_is_only_read_and_goes_on_where_more_is_asked(done):
+def test_a_finished_sweep_is_only_read_and_goes_on_where_more_is_asked(done, cluster):
     written = _written(done)
     again = sweep(XOR, VARIED, done.path, trials=5, jobs=1, objective="final.train_loss")
     assert again == done
-    longer = sweep(XOR, VARIED, done.path, trials=6, jobs=1, objective="final.train_loss")
+    there = cluster.scheduler_address
+    longer = sweep(XOR, VARIED, done.path, trials=6, dask=there, objective="final.train_loss")
     assert (longer.trials[:5], longer.trials[5].state) == (done.trials, "complete")
     assert _written(done) == written
 
@@ -238,6 +252,8 @@ def test_the_objective_says_which_way_is_better_and_whether_test_data_chose():
         assert (plan.direction, bool(plan.note)) == (direction, "test" in objective)
     assert asked_for(XOR.changed(**{"field.validation": 0.1}), (), None, None).objective == "final.validation_accuracy"
     assert asked_for(XOR, (), "observables.entropy", True).direction == "minimise"
+    ways = {"final.r2_test": "maximise", "steps_per_s": "maximise", "steps": "minimise"}
+    assert {name: asked_for(XOR, (), name, None).direction for name in ways} == ways
 
 
 # The journal -----------------------------------------------------------------------------------------------------
@@ -337,36 +353,50 @@ def test_pruning_sees_the_validation_accuracy_and_breaks_off_the_poor(tmp_path):
 # Ends ------------------------------------------------------------------------------------------------------------
 
 
-class _Killer(Progress):
-    """Kills the only worker, one of some processes, at the first trial that ends."""
+class _Sends(Progress):
+    """Sends a process a signal at the first trial that ends; hears what is noted."""
 
-    def __init__(self, pids):
+    def __init__(self, number=None, pid=os.getpid):
         super().__init__(quiet=True)
-        self._pids = pids
+        self._number, self._pid = number, pid
+        self.notes = []
 
     def update(self, step, total, numbers):
-        if self._pids is not None:
-            os.kill(self._pids().pop(), signal.SIGKILL)
-            self._pids = None
+        if self._number is not None:
+            os.kill(self._pid(), self._number)
+            self._number = None
+
+    def note(self, text):
+        self.notes.append(text)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
-def test_failures_and_a_killed_worker_do_not_stop_a_sweep(tmp_path):
-    varied = ["field.dataset=xor,nowhere.npz", "run.seed=1,2"]
-    before = _spawned()
-    found = sweep(XOR, varied, tmp_path, grid=True, jobs=1, progress=_Killer(lambda: _spawned() - before))
+def test_failures_do_not_stop_a_sweep(cluster, tmp_path):
+    varied, progress = ["field.dataset=xor,nowhere.npz", "run.seed=1,2"], _Sends()
+    found = sweep(XOR, varied, tmp_path, grid=True, dask=cluster.scheduler_address, progress=progress)
     assert [t.state for t in found.trials] == ["complete"] * 2 + ["failed"] * 2
     assert all("nowhere.npz" in t.reason and t.folder is None for t in found.trials[2:])
+    assert [note.partition(":")[0] for note in progress.notes] == ["trial 2 failed", "trial 3 failed"]
     assert read_sweep(tmp_path) == found
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
-def test_signals_end_a_sweep_in_order_and_after_a_kill_it_goes_on(tmp_path, done):
+def test_a_signal_ends_a_sweep_between_two_trials(cluster, tmp_path):
+    options = {"trials": 4, "objective": "final.train_loss", "dask": cluster.scheduler_address}
+    with pytest.raises(Interrupted, match="SIGTERM") as told:
+        sweep(XOR, VARIED, tmp_path, progress=_Sends(signal.SIGTERM), **options)
+    assert "the same command again" in str(told.value)
+    assert "complete" in {t.state for t in read_sweep(tmp_path).trials}
+    assert not list(tmp_path.glob(".session-*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+def test_a_signal_ends_a_sweep_before_its_trials_and_after_a_kill_it_goes_on(tmp_path, done, cluster):
     (tmp_path / "tiny.toml").write_text(XOR.to_toml())
     given = ["sweep", str(tmp_path / "tiny.toml"), "--out", str(tmp_path / "out"), "--objective", "final.train_loss"]
-    given += [a for p in VARIED for a in ("--param", p)] + ["--trials", "5", "--jobs", "1", "--quiet"]
-    for number, finished in ((signal.SIGTERM, 0), (signal.SIGINT, 1), (signal.SIGKILL, 2)):
-        process = subprocess.Popen([sys.executable, "-m", "dynsim", *given], stderr=subprocess.PIPE, text=True)
+    given += [a for p in VARIED for a in ("--param", p)] + ["--trials", "5", "--quiet"]
+    for number, finished in ((signal.SIGINT, 0), (signal.SIGKILL, 2)):
+        call = [sys.executable, "-m", "dynsim", *given, "--jobs", "1"]
+        process = subprocess.Popen(call, stderr=subprocess.PIPE, text=True)
         while not list((tmp_path / "out").glob(".session-*")) or _complete(tmp_path / "out") < finished:
             assert process.poll() is None
             time.sleep(0.002)
@@ -375,7 +405,7 @@ def test_signals_end_a_sweep_in_order_and_after_a_kill_it_goes_on(tmp_path, done
         assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
         assert ("the same command again" in told) == (number != signal.SIGKILL)
     kept = {t.number: t for t in read_sweep(tmp_path / "out").trials if t.state == "complete"}
-    assert _main(given) == 0
+    assert _main([*given, "--dask", cluster.scheduler_address]) == 0
     found = read_sweep(tmp_path / "out")
     assert [(t.number, t.state) for t in found.trials] == [(k, "complete") for k in range(5)]
     assert all(found.trials[k] == t for k, t in kept.items())
@@ -400,18 +430,9 @@ def _main(given):
 # Dask ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, dashboard_address=None, silence_logs="CRITICAL"
-    ) as found:
-        yield found
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 def test_a_sweep_on_dask_survives_a_killed_worker(cluster, tmp_path, done):
-    progress = _Killer(lambda: [w.pid for w in cluster.workers.values()])
+    progress = _Sends(signal.SIGKILL, lambda: next(w.pid for w in cluster.workers.values()))
     options = {"trials": 4, "objective": "final.train_loss", "dask": cluster.scheduler_address}
     found = sweep(XOR, VARIED, tmp_path, progress=progress, **options)
     assert [(t.settings, t.value) for t in found.trials] == [(t.settings, t.value) for t in done.trials[:4]]

@@ -24,6 +24,7 @@ from dynsim.errors import FileFormatError, RunFolderError
 from dynsim.panels import Curve, Panel, drawn
 from dynsim.runfolder import CHECKPOINT, MODEL, TRAJECTORY, RunFolder
 from dynsim.scenario import Scenario
+from dynsim.scores import JUDGED
 from dynsim.trajectory import gate
 from dynsim.trajectory.reader import Trajectory
 
@@ -70,11 +71,6 @@ def _row(summary: dict[str, Any]) -> list[str]:
     ]
 
 
-# What a run is judged by, the first of them that it has, and whether more of it is better.
-JUDGED = {"test_accuracy": True, "relative_error": False, "r2_test": True, "r2_train": True} | {
-    "test_loss": False,
-    "train_loss": False,
-}
 _SCORES = {"r2_test": "R², held out", "r2_train": "R²"}
 
 

@@ -7,15 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dynsim.backend.report import JUDGED
 from dynsim.compare.found import LeftOut, Run, find
 from dynsim.compare.groups import Difference, Group, difference, grouped, pareto
 from dynsim.compare.importance import Importance, importance
 from dynsim.errors import OptionError, RunFolderError, unknown
 from dynsim.reproduce.study import Sample
-
-# Numbers of which less is better; of all others more, but for those whose name says that they are a loss or an error.
-_LESS = ("loss", "error", "bytes", "parameters", "macs", "wall_s", "steps")
+from dynsim.scores import more_is_better
 
 
 @dataclass(frozen=True)
@@ -105,7 +102,7 @@ def compare(
 
 def _task(name: str, groups: list[Group], by: str | None, reference: Path | None) -> Task:
     score = by or groups[0].runs[0].score
-    higher = JUDGED[score] if score in JUDGED else not any(word in score for word in _LESS)
+    higher = more_is_better(score) is not False
     others = next((g for g in groups if reference in [run.path for run in g.runs]), groups[0])
     sign = 1 if higher else -1
     front = pareto([(g.numbers["bytes"].mean, sign * g.numbers[score].mean) for g in groups])

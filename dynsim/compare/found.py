@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dynsim.backend.report import JUDGED
 from dynsim.errors import DynsimError, RunFolderError
+from dynsim.plain import flat
 from dynsim.runfolder import SCENARIO, RunFolder
 from dynsim.scenario import Scenario
+from dynsim.scores import JUDGED
 
 # What a batch and a sweep tell of their runs, and under which key.
 LISTS = {"batch.json": "runs", "sweep.json": "trials"}
@@ -134,13 +135,6 @@ def _task(scenario: Scenario) -> str:
 
 def settings_of(scenario: Scenario) -> dict[str, Any]:
     """Dotted key -> value of all that decides what a run becomes, but its seed; lists as they are written."""
-    flat = dict(_flat(scenario.model_dump(mode="json", exclude={"record"})))
-    return {key: value for key, value in flat.items() if key not in WATCHING}
-
-
-def _flat(table: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in table.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", json.dumps(value) if isinstance(value, list | dict) else value
+    settings = flat(scenario.model_dump(mode="json", exclude={"record"}))
+    written = {key: json.dumps(value) if isinstance(value, list) else value for key, value in settings.items()}
+    return {key: value for key, value in written.items() if key not in WATCHING}

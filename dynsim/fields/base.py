@@ -13,7 +13,7 @@ from dynsim.system.graph import System
 
 
 class Field(Protocol):
-    """A potential field. New ones are a class with these two members and an entry in `Simulation._build_field`."""
+    """A potential field. New ones are a class with these two members and a line in `start.build_field`."""
 
     steps_per_epoch: int
 

@@ -63,7 +63,7 @@ class Study:
         done = {u.name: found for u in units if (found := self._found(u)) is not None}
         waiting = [u for u in units if u.name not in done]
         with Progress(self.quiet) as progress:
-            progress.phase(title, len(units), len(done))
+            progress.phase(title, len(units), len(done), unit="runs")
             for name, numbers in self._worked(waiting, set(done)):
                 done[name] = numbers
                 progress.update(len(done), len(units), {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from dynsim.sweep.record import TRIALS, Sweep
 from dynsim.sweep.trial import Outcome, Task, rehearse, work_out
 from dynsim.workers import Workers, workers
 
+LOG = logging.getLogger("dynsim")
 PERIOD = 0.2  # s between two looks for a signal
 SESSION = ".session-"
 
@@ -80,7 +82,7 @@ def sweep(
                 progress.phase("trying it out")
                 _refuse_unknown(plan.objective, _soon(pool.submit(rehearse, portable(example)), stop))
                 journal.begin()
-            return _Conductor(journal, pool, session, jobs, stop).run(progress)
+            return _Conductor(journal, pool, session, stop).run(progress)
 
 
 @contextmanager
@@ -147,9 +149,8 @@ def _refuse_unknown(objective: str, known: dict[str, float | None] | None) -> No
 class _Conductor:
     """Keeps the workers busy."""
 
-    def __init__(self, journal: Journal, pool: Workers, session: Path, jobs: int | None, stop: Stop) -> None:
+    def __init__(self, journal: Journal, pool: Workers, session: Path, stop: Stop) -> None:
         self._journal, self._pool, self._session, self._stop = journal, pool, session, stop
-        self._most = jobs
         self._running: dict[Future, int] = {}
 
     def run(self, progress: Progress) -> Sweep:
@@ -158,12 +159,18 @@ class _Conductor:
         progress.phase("sweeping", record.asked, record.asked - record.left, unit="trials")
         while self._running:
             for future in wait(self._running, PERIOD, FIRST_COMPLETED).done:
-                self._journal.tell(self._running.pop(future), _outcome(future))
+                self._tell(self._running.pop(future), _outcome(future), progress)
                 record = self._filled()
                 best = {} if record.best is None else {"best": record.best.value or 0.0}
                 progress.update(record.asked - record.left, record.asked, best)
             self._stop.check()
         return record
+
+    def _tell(self, number: int, outcome: Outcome, progress: Progress) -> None:
+        self._journal.tell(number, outcome)
+        LOG.info("trial %d: %s", number, outcome.state)
+        if outcome.state == "failed":
+            progress.note(f"trial {number} failed: {(outcome.reason or '').partition(chr(10))[0]}")
 
     def _filled(self) -> Sweep:
         """What is known once as many trials are begun as there is room for, also in sweep.json."""
@@ -173,7 +180,7 @@ class _Conductor:
         return record
 
     def _fill(self) -> None:
-        while not self._stop.asked and len(self._running) < min(self._pool.slots, self._most or self._pool.slots):
+        while not self._stop.asked and len(self._running) < self._pool.slots:
             found = self._journal.next()
             if found is None:
                 return

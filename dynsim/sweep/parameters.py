@@ -12,6 +12,7 @@ from typing import Any
 
 from dynsim.errors import OptionError, ScenarioError
 from dynsim.scenario import Scenario
+from dynsim.validation import value_of
 
 FORMS = "KEY=2,4,8  KEY=0.1:0.9  KEY=log:0.05:2  KEY=int:2:64  KEY=logint:2:64"
 RANGES = {"float": float, "log": float, "int": int, "logint": int}
@@ -104,11 +105,11 @@ def _parsed(text: str) -> Parameter:
     key, mark, said = (part.strip() for part in text.partition("="))
     if not mark or not key or not said:
         raise OptionError("not a parameter", where="--param", given=text, allowed=FORMS)
-    kind, *ends = said.split(":")
+    kind, *ends = parts = said.split(":")
     if kind in RANGES:
         return _range(text, key, kind, ends)
-    if len(kind_and_end := said.split(":")) == 2 and all(map(_is_number, kind_and_end)):
-        return _range(text, key, "float", kind_and_end)
+    if len(parts) == 2 and all(map(_is_number, parts)):
+        return _range(text, key, "float", parts)
     return _choice(text, key, said)
 
 
@@ -141,18 +142,11 @@ def _choice(text: str, key: str, said: str) -> Parameter:
     try:
         values = tomllib.loads(f"v = [{said}]")["v"]
     except (ValueError, RecursionError):
-        values = [_value(part.strip()) for part in said.split(",")]
+        values = list(map(value_of, said.split(",")))
     stored = [(type(v).__name__, str(v)) for v in values]
     if not values or "" in values or len(set(stored)) < len(stored):
         raise OptionError("an empty value, or one given twice", where=f"--param {text}", allowed=FORMS)
     return Parameter(key, "choice", values=tuple(values))
-
-
-def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"v = {text}")["v"]
-    except (ValueError, RecursionError):
-        return text
 
 
 def rehearsed(scenario: Scenario, parameters: tuple[Parameter, ...]) -> Scenario:

@@ -9,12 +9,9 @@ from typing import Any
 from dynsim.errors import OptionError
 from dynsim.observables import find
 from dynsim.scenario import Scenario
+from dynsim.scores import LESS, MORE, more_is_better
 from dynsim.sweep.parameters import Parameter
 
-BETTER = {
-    "maximise": ("accuracy", "steps_per_s"),
-    "minimise": ("loss", "error", "bytes", "macs", "parameters", "wall_s", "stress", "dead"),
-}
 # What pruning looks at is a validation accuracy, which says something about these only.
 QUALITY = ("accuracy", "loss", "error")
 TEST = "chosen by test data: what the best trial reaches on them is no estimate for data that the choice has not seen"
@@ -26,7 +23,7 @@ class Plan:
 
     Attributes
     ----------
-    scenario : before the parameters. objective : dotted key of a run's summary. direction : a key of `BETTER`.
+    scenario : before the parameters. objective : dotted key of a run's summary. direction : "maximise" or "minimise".
     grid : every combination instead of a search. prune : break off what looks poor. seed : of the search.
     """
 
@@ -74,17 +71,16 @@ def asked_for(
         objective = "final.validation_accuracy" if scenario.field.validation else "final.test_accuracy"
     name = objective.rsplit(".", 1)[-1]
     if minimise is None:
-        known = [way for way, words in BETTER.items() if any(word in name for word in words)]
-        if not known:
-            words = ", ".join(word for way in BETTER.values() for word in way)
+        more = more_is_better(name)
+        if more is None:
             raise OptionError(
                 "which way is better?",
                 where="--objective",
                 given=objective,
-                allowed=f"a name with {words}",
+                allowed=f"a name with {', '.join(MORE + LESS)}",
                 hint="--minimise or --maximise, for another name",
             )
-        minimise = known == ["minimise"]
+        minimise = not more
     plan = Plan(scenario, parameters, objective, "minimise" if minimise else "maximise", **how)
     if plan.prune:
         _refuse_blind(plan, name)

@@ -65,9 +65,14 @@ class Sweep:
     @property
     def best(self) -> Trial | None:
         """The complete trial with the best value, the first of equals; None where there is none."""
-        known = [t for t in self.trials if t.state == "complete" and t.value is not None]
+        first = next(iter(self.ranked), None)
+        return first if first is not None and first.value is not None else None
+
+    @property
+    def ranked(self) -> list[Trial]:
+        """The best first, then those without a value."""
         sign = -1.0 if self.direction == "maximise" else 1.0
-        return min(known, key=lambda t: sign * (t.value or 0.0), default=None)
+        return sorted(self.trials, key=lambda t: (t.value is None, sign * (t.value or 0.0), t.number))
 
     @property
     def left(self) -> int:

@@ -8,14 +8,14 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic, perf_counter, sleep
+from time import monotonic, perf_counter
 from typing import Any
 
 from dynsim.errors import DynsimError, FileFormatError, RunFolderError, unknown
+from dynsim.plain import flat
 from dynsim.scenario import Scenario
 from dynsim.sweep.record import TRIALS
 
-PATIENCE = 60.0  # s to wait for another process that still writes the trial's folder
 LOOK = 1.0  # s between two looks whether the sweep still lives
 
 
@@ -92,7 +92,7 @@ def _summary(task: Task) -> dict[str, Any]:
     told = _Told(task)
     run = RunFolder(task.folder)
     if (task.folder / SCENARIO).is_file():
-        _wait_for(run)
+        run.wait_for_writer()
         try:
             runs.resume(task.folder, progress=told)
             return run.summary or {}
@@ -100,13 +100,6 @@ def _summary(task: Task) -> dict[str, Any]:
             pass  # what is left is of no use
     shutil.rmtree(task.folder, ignore_errors=True)
     return runs.run(task.scenario.changed(**task.settings), task.folder, told).summary or {}
-
-
-def _wait_for(run: Any) -> None:
-    """Until nobody writes a run folder: a worker that nobody hears of any more takes a moment to find out."""
-    ends = monotonic() + PATIENCE
-    while run.writer and monotonic() < ends:
-        sleep(0.1)
 
 
 @dataclass
@@ -151,15 +144,10 @@ def objective_of(summary: Mapping[str, Any], key: str) -> float:
     return value
 
 
-def numbers_of(summary: Mapping[str, Any], path: str = "") -> dict[str, float | None]:
+def numbers_of(summary: Mapping[str, Any]) -> dict[str, float | None]:
     """Dotted key -> number, None for one that is not finite or does not apply."""
-    found: dict[str, float | None] = {}
-    for key, value in summary.items():
-        if isinstance(value, dict):
-            found |= numbers_of(value, f"{path}{key}.")
-        elif value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
-            found[path + key] = value
-    return found
+    numbers = (int, float, type(None))
+    return {k: v for k, v in flat(summary).items() if isinstance(v, numbers) and not isinstance(v, bool)}
 
 
 def rehearse(scenario: Scenario) -> dict[str, float | None] | None:

@@ -4,9 +4,9 @@ import time
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QPoint, Qt, Signal
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QFileDialog, QTableWidgetSelectionRange
+from qtpy.QtWidgets import QFileDialog, QTableWidgetSelectionRange, QWidget
 
 from dynsim import runs
 from dynsim.compare.cells import cells
@@ -139,11 +139,24 @@ def test_two_runs_side_by_side_are_at_one_step(dialog, folder):
     assert dialog.pair is None
 
 
-def test_one_row_of_two_seeds_is_a_pair_too(dialog, folder):
+def test_one_row_of_two_seeds_is_a_pair_too(dialog, folder, monkeypatch):
+    asked = []
+
+    class Pair(QWidget):
+        left = Signal()
+
+        def __init__(self, *paths):
+            super().__init__()
+            asked.extend(paths)
+
+        def end(self):
+            pass
+
+    monkeypatch.setattr("dynsim_gui.views.comparison.SideBySide", Pair)
     several = next(k for k in range(2) if dialog.table.item(k, 0).text() and len(dialog.table._rows[k].runs) == 2)
     dialog.table.selectRow(several)
     dialog.show_pair()
-    assert [side.recorded.run.title for side in dialog.pair.sides] == ["a0", "a1"]
+    assert asked == [folder / "a0", folder / "a1"]
 
 
 def test_folders_are_asked_for_and_can_be_forgotten(dialog, folder, monkeypatch):
