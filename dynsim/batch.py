@@ -65,7 +65,7 @@ class Batch:
         self.file, planned = Path(file), read(file)
         self.folder = Path(out) if out is not None else Path("runs") / self.file.stem
         self.planned: dict[str, Planned] = {p.name: p for p in planned}
-        self._next_save = 0.0
+        self._next_save, self._stale = 0.0, False
         self.members = {p.name: Member(p.name, p.scenario.name, p.scenario.run.seed, p.fingerprint) for p in planned}
 
     @property
@@ -127,7 +127,8 @@ class Batch:
                 at_work[pool.submit(perform, str((self.folder / member.folder).resolve()), text)] = member
                 member.state = "running"
             self._save(soon=True)
-            for future in wait(at_work, return_when=FIRST_COMPLETED).done:
+            patience = max(self._next_save - monotonic(), 0.0) if self._stale else None
+            for future in wait(at_work, patience, FIRST_COMPLETED).done:
                 self._take(at_work.pop(future), future, progress)
         self._save()
 
@@ -146,7 +147,8 @@ class Batch:
     def _save(self, soon: bool = False) -> None:
         """Write batch.json; where it is `soon` enough, only if that takes a hundredth of the time."""
         started = monotonic()
-        if soon and started < self._next_save:
+        self._stale = soon and started < self._next_save
+        if self._stale:
             return
         write_atomically(self.folder / SUMMARY, plain.text(self.plain()).encode())
         self._next_save = monotonic() + 100 * (monotonic() - started)

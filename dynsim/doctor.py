@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes.util
+import math
 import os
 import platform
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import psutil
 
 from dynsim import datasets
+from dynsim.errors import DeviceError
 from dynsim.kernels import cards, checks
 from dynsim.kernels.load import available, load, thread_count
 from dynsim.shipped import data_folder, scenario_folder
@@ -71,8 +73,11 @@ def _cuda() -> dict[str, str]:
 
 
 def _checks(device: str) -> dict[str, dict[str, Any]]:
-    """The worst of each kernel on fresh random input. Raises DeviceError where the device's packages do not work."""
-    kernels = load(device)
+    """The worst of each kernel on fresh random input; "packages" where those of the device do not work."""
+    try:
+        kernels = load(device)
+    except DeviceError as error:
+        return {"packages": asdict(checks.Check("packages", "", math.nan, str(error)))}
     size = checks.TINY if device == "cuda" and cards.SIMULATED else checks.USUAL
     return {name: asdict(found) for name, found in checks.worst(checks.check(kernels, size)).items()}
 

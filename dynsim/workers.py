@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -225,6 +224,7 @@ class _Cluster:
             raise OptionError("workers of several threads", where="--dask", given=given, allowed="one", hint=hint)
         if folder is not None:
             self._check_shared(folder)
+        self._ask(self._client.register_plugin, _plugin())
 
     def _check_shared(self, folder: Path) -> None:
         token = folder.resolve() / f".seen-{uuid4().hex}"
@@ -263,7 +263,7 @@ class _Cluster:
         return DeviceError("the Dask scheduler is lost", where=self._address, hint=hint)
 
     def do(self, work: Callable[..., Any], *given: Any) -> Any:
-        future = self._client.submit(_alone, pickle.dumps((work, given)), pure=False)
+        future = self._client.submit(work, *given, pure=False)
         try:
             return future.result()
         except self._killed:
@@ -279,9 +279,15 @@ def _sees(token: str) -> bool:
     return Path(token).is_file()
 
 
-def _alone(packed: bytes) -> Any:
-    """What a cluster's worker is asked: it loads the work, and with it numba, only when that is to take one thread."""
-    for name in _THREADS:
-        os.environ.setdefault(name, "1")
-    work, given = pickle.loads(packed)
-    return work(*given)
+def _plugin() -> Any:
+    """What the workers of a cluster do first, also later ones: Numba, not loaded yet, is to take one thread."""
+    from distributed import WorkerPlugin
+
+    class OneThread(WorkerPlugin):
+        name = "dynsim: one thread"
+
+        def setup(self, worker: Any) -> None:
+            for name in _THREADS:
+                os.environ.setdefault(name, "1")
+
+    return OneThread()

@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import Future
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -184,6 +184,25 @@ def test_a_scenario_is_looked_for_beside_the_batch_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (planned,) = read("files/b.toml")
     assert (planned.scenario.run.steps, planned.scenario.run.seed) == (7, 3)
+
+
+def test_the_summary_says_of_a_run_that_it_runs(file, tmp_path, monkeypatch):
+    """Also where it was written just before it began: it is written again without waiting for an end."""
+    out = tmp_path / "out"
+
+    def perform(path, text):
+        deadline = time.monotonic() + 60
+        while states(out)[Path(path).name] != "running" and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return {}, "" if time.monotonic() < deadline else "nobody says that it runs"
+
+    monkeypatch.setattr(batch, "perform", perform)
+    with ThreadPoolExecutor(1) as threads:
+        monkeypatch.setattr(
+            batch, "workers", lambda *given: nullcontext(SimpleNamespace(slots=1, submit=threads.submit))
+        )
+        Batch(file, out).run()
+    assert set(states(out).values()) == {"done"}
 
 
 def test_two_at_one_folder_are_told_apart_and_a_damaged_summary_is_named(file, tmp_path):

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from dynsim.bench import device_rivals, timing
+from dynsim.bench import device, device_rivals, timing
 from dynsim.bench.device import DeviceRow, Found, text
-from dynsim.bench.device_cases import DEVICE_BENCHMARKS
+from dynsim.bench.device_cases import DEVICE_BENCHMARKS, DeviceCase
 from dynsim.bench.device_costs import Cost, cost
 from dynsim.bench.timing import Row
 from dynsim.cli import app
 from dynsim.errors import DeviceError, OptionError
 from dynsim.kernels import cards, checks, reference
+from dynsim.kernels.load import load
+from dynsim.progress import Progress
 
 ROOT = Path(__file__).resolve().parents[1]
 NO_CARD = bool(cards.why_not())
@@ -37,6 +39,7 @@ def test_results_are_checked_and_timed_on_the_simulator():
     assert found["hardware"] == {"device": "cuda", "name": "CUDA simulator"}
     assert {"matmul", "sums"} <= set(found["checks"])
     assert not any(check["error"] for check in found["checks"].values())
+    assert found["failed"] == {}
     psi, step = found["rows"]
     assert (psi["rival"], psi["agrees"], step["agrees"]) == ("NumPy", True, True)
     assert psi["gb_s"] > 0
@@ -96,6 +99,24 @@ def test_what_differs_is_no_success(found):
     assert "DIFFER by 5e-01" in list(text(differs))[-1]
     broken = checks.Check("sums", "rows", 1.0, "rows: DIFFERS by 1e+00, allowed 2e-05")
     assert not Found(found.hardware, {"sums": broken}, 1.0, 1.0, found.rows).agrees
+
+
+def test_what_raises_an_error_leaves_the_rest(monkeypatch):
+    def cases(_):
+        yield DeviceCase("broken", "-", lambda: 1 / 0)
+        yield DeviceCase("sound", "-", lambda: lambda: None)
+        raise RuntimeError("no third case")
+
+    monkeypatch.setattr(device, "load", lambda _: load("cpu"))  # which has no arrays of a card: no limit is measured
+    monkeypatch.setattr(device, "DEVICE_BENCHMARKS", {"first": cases})
+    monkeypatch.setattr(checks, "check", lambda *_: iter(()))
+    found = device.run((), Progress(quiet=True))
+    assert [r.row.name for r in found.rows["first"]] == ["sound"]
+    assert list(found.failed) == ["copy", "product", "broken -", "first"]
+    assert "ZeroDivisionError" in found.failed["broken -"]
+    assert np.isnan([found.copy_gb_s, found.product_tflop_s]).all()
+    assert not found.agrees
+    assert "no third case" in "\n".join(text(found))
 
 
 # Costs --------------------------------------------------------------------------------------------------------
@@ -179,6 +200,7 @@ def test_rival_of_a_convolution_computes_the_same(played):
     rng = np.random.default_rng()
     x, kernel = rng.standard_normal((2, 6, 5, 3), np.float32), rng.standard_normal((5, 5, 3, 4), np.float32)
     close(reference.convolve(x, kernel, 1, 2), device_rivals.torch_convolution(x, kernel).prepare()())
+    assert not played.backends.cudnn.allow_tf32
 
 
 def test_torch_without_cuda_is_missing():

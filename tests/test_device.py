@@ -70,7 +70,8 @@ def on_device(monkeypatch):
 
 
 def both(scenario, on_device):
-    return on_device(scenario), Simulation(scenario)
+    theirs = Simulation(scenario)
+    return on_device(scenario, data=theirs.data), theirs
 
 
 def stepped(simulations, steps=3):

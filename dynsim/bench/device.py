@@ -6,8 +6,11 @@ from a call in Python until the card has finished.
 
 from __future__ import annotations
 
+import math
+import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dynsim.bench.case import Context
@@ -50,7 +53,9 @@ class Found:
 
     Attributes
     ----------
-    hardware : on what. checked : the worst check of each kernel. copy_gb_s, product_tflop_s : the card at best.
+    hardware : on what. checked : the worst check of each kernel. copy_gb_s, product_tflop_s : the card at best, NaN
+        where that could not be measured.
+    failed : what raised an error -> its traceback; it has no rows.
     """
 
     hardware: dict[str, str]
@@ -58,16 +63,17 @@ class Found:
     copy_gb_s: float
     product_tflop_s: float
     rows: dict[str, list[DeviceRow]]
+    failed: dict[str, str] = field(default_factory=dict)
 
     @property
     def agrees(self) -> bool:
-        """Whether all results are right: of the kernels, and of the rivals that were compared."""
+        """Whether nothing failed and all results are right: of the kernels, and of the rivals that were compared."""
         compared = [r.row.agrees for found in self.rows.values() for r in found]
-        return not any(c.error for c in self.checked.values()) and False not in compared
+        return not self.failed and not any(c.error for c in self.checked.values()) and False not in compared
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
-        plain = {k: getattr(self, k) for k in ("hardware", "copy_gb_s", "product_tflop_s")}
+        plain = {k: getattr(self, k) for k in ("hardware", "copy_gb_s", "product_tflop_s", "failed")}
         found = {"checks": {n: asdict(c) for n, c in self.checked.items()}}
         return plain | found | {"rows": [r.plain() for found in self.rows.values() for r in found]}
 
@@ -82,15 +88,28 @@ def run(names: Sequence[str], progress: Progress) -> Found:
     size, kernels = (checks.TINY, QUICK) if cards.SIMULATED else (checks.USUAL, ())
     checked = checks.worst(checks.check(context.kernels, size, kernels))
     progress.phase("measuring what the card can do at best")
-    copied, multiplied = (next(rows(c, context, SECONDS)) for c in limits(context))
-    assert copied.rate is not None
-    assert multiplied.rate is not None
-    found: dict[str, list[DeviceRow]] = {}
-    for name in names or DEVICE_BENCHMARKS:
+    failed: dict[str, str] = {}
+    best = {"copy": math.nan, "product": math.nan}
+    for limit in limits(context):
+        with _kept(failed, limit.name):
+            best[limit.name] = next(rows(limit, context, SECONDS)).rate or math.nan
+    found: dict[str, list[DeviceRow]] = {name: [] for name in names or DEVICE_BENCHMARKS}
+    for name, of_name in found.items():
         progress.phase(f"timing {name}")
-        best = copied.rate, multiplied.rate
-        found[name] = [r for case in DEVICE_BENCHMARKS[name](context) for r in _rows(case, context, *best)]
-    return Found(hardware(context.kernels, "cuda"), checked, copied.rate, multiplied.rate, found)
+        with _kept(failed, name):
+            for case in DEVICE_BENCHMARKS[name](context):
+                with _kept(failed, f"{case.name} {case.shape}"):
+                    of_name += _rows(case, context, best["copy"], best["product"])
+    return Found(hardware(context.kernels, "cuda"), checked, best["copy"], best["product"], found, failed)
+
+
+@contextmanager
+def _kept(failed: dict[str, str], name: str) -> Iterator[None]:
+    """What raises an error is written down, so that nothing that was found before is lost with it."""
+    try:
+        yield
+    except Exception:
+        failed[name] = traceback.format_exc()
 
 
 def _rows(case: DeviceCase, context: Context, copy_gb_s: float, product_tflop_s: float) -> Iterator[DeviceRow]:
@@ -112,6 +131,8 @@ def text(found: Found) -> Iterator[str]:
     yield f"{'':<34}{'ms':>9}{'GB/s':>9}{'of copy':>9}{'TFLOP/s':>9}{'of product':>11}  rival"
     for rows_of in found.rows.values():
         yield from map(_line, rows_of)
+    for name, told in found.failed.items():
+        yield f"{name} FAILED\n{told}"
 
 
 def _line(r: DeviceRow) -> str:

@@ -33,11 +33,12 @@ def without() -> str | None:
 
 
 def _torch(name: str, prepare: Callable[[Any], Work]) -> Rival:
-    """A rival from (torch) -> its work."""
+    """A rival from (torch) -> its work, in float32 as ours: cuDNN would take numbers of 10 bits (TF32) by itself."""
 
     def waited() -> Work:
         import torch
 
+        torch.backends.cudnn.allow_tf32 = False
         work = prepare(torch)
 
         def until_done() -> Any:

@@ -56,8 +56,9 @@ class Copier:
         return Copies(found, self._recorded(self._stream), held)
 
     def _begun(self, a: Any) -> np.ndarray:
-        there = self._empty_pinned(a.shape, a.dtype)
-        return a.get(stream=self._stream, out=there, blocking=False) if a.size else there
+        if not a.size:
+            return np.empty(a.shape, a.dtype)
+        return a.get(stream=self._stream, out=self._empty_pinned(a.shape, a.dtype), blocking=False)
 
     def _recorded(self, stream: Any) -> Any:
         """An event that is done when all that is queued on a stream now is done."""

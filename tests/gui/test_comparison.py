@@ -76,6 +76,10 @@ def test_a_folder_that_cannot_be_compared_is_told_and_forgotten(folder, tmp_path
     assert "no such folder" in model.error
     assert model.folders == [folder]
     assert model.tables
+    for path in (tmp_path / "nowhere", folder / "a0"):  # before the first is read
+        model.add(path)
+    wait(model.poll)
+    assert model.folders == [folder]
     model.close()
 
 

@@ -6,8 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dynsim.doctor import CHECKS, healthy, text
+from dynsim import doctor
+from dynsim.doctor import CHECKS, examine, healthy, text
+from dynsim.errors import DeviceError
 from dynsim.kernels import checks, reference
+from dynsim.kernels.load import load
 
 NOT_KERNELS = {"metric_value", "metric_gradient", "thread_count", "to_device", "to_host", "to_host_later"}
 
@@ -109,3 +112,17 @@ def test_doctor_tells_a_sound_kernel_from_one_that_is_not():
     worse = found | {CHECKS + "cuda": {"sums": broken}}
     assert not healthy(worse)
     assert "DIFFERS by 1e-02" in "\n".join(text(worse))
+
+
+def test_doctor_tells_the_versions_of_packages_that_do_not_work(monkeypatch):
+    def failing(device):
+        if device == "cuda":
+            raise DeviceError("CUDA's packages do not work", given="ImportError: libnvrtc.so.12")
+        return load(device)
+
+    monkeypatch.setattr(doctor, "load", failing)
+    monkeypatch.setattr(doctor, "available", lambda: {"cpu": "no", "cuda": "yes"})
+    found = examine()
+    assert not healthy(found)
+    assert "libnvrtc.so.12" in found[CHECKS + "cuda"]["packages"]["error"]
+    assert found["versions"]["numba"] in "\n".join(text(found))

@@ -48,15 +48,12 @@ class ComparisonModel:
 
     def __init__(self) -> None:
         self.folders: list[Path] = []
+        self._compared: list[Path] = []  # the folders of `tables`
         self.tables: tuple[TaskTable, ...] = ()
         self.left_out: tuple[str, ...] = ()
         self.error = ""
         self._reader = ThreadPoolExecutor(1)
         self._asked: Future[Comparison] | None = None
-
-    @property
-    def busy(self) -> bool:
-        return self._asked is not None
 
     def add(self, folder: Path) -> None:
         """One more folder of runs, a batch or a sweep; what comes of it is there after a later `poll`."""
@@ -66,7 +63,7 @@ class ComparisonModel:
 
     def clear(self) -> None:
         """Begin anew."""
-        self.folders, self._asked = [], None
+        self.folders, self._compared, self._asked = [], [], None
         self.tables, self.left_out, self.error = (), (), ""
 
     def poll(self) -> bool:
@@ -78,9 +75,9 @@ class ComparisonModel:
             found = asked.result()
         except DynsimError as error:
             self.error = str(error)
-            self.folders.pop()  # the last one was too much
+            self.folders = list(self._compared)
             return True
-        self.error = ""
+        self.error, self._compared = "", list(self.folders)
         self.tables = tuple(map(_table, found.tasks))
         self.left_out = tuple(f"{x.path}: {x.why.splitlines()[0]}" for x in found.left_out)
         return True

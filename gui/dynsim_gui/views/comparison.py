@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 
 from qtpy.QtCore import Qt, QTimer, Signal
@@ -196,12 +197,12 @@ class ComparisonDialog(QDialog):
 
     def _told(self) -> str:
         if self.model.error:
-            return f"<span style='color:{WARN}'>{self.model.error.replace(chr(10), '<br>')}</span>"
+            return f"<span style='color:{WARN}'>{escape(self.model.error).replace(chr(10), '<br>')}</span>"
         if not self.model.tables:
             return WELCOME
         left, shown = self.model.left_out, 4
         more = [f"and {len(left) - shown} more"] if len(left) > shown else []
-        return "<br>".join(["Not compared:", *left[:shown], *more]) if left else ""
+        return "<br>".join(["Not compared:", *map(escape, left[:shown]), *more]) if left else ""
 
     def _show_task(self, index: int) -> None:
         tables = self.model.tables
