@@ -248,7 +248,8 @@ class Trajectory:
     def _history_between(self, rows: slice) -> dict[str, np.ndarray]:
         if rows.start == rows.stop:
             return {}
-        return {name: column[rows] for name, column in self.history.items()}
+        # from the file: whole columns, kept for the next frame, would grow with the run
+        return {name: self._read(dataset, rows) for name, dataset in self._columns.history.items()}
 
     def _events_between(self, rows: slice) -> tuple[tuple[int, str, str], ...]:
         columns = (self._events[name][rows] for name in ("step", "kind", "detail"))
