@@ -48,7 +48,7 @@ SOAK ?= 60
 soak: $(VENV)/tested
 	mkdir -p runs && rm -f runs/soak.md
 	DYNSIM_SOAK=1 $(BIN)/python -m pytest tests/reliability
-	$(BIN)/python tests/reliability/soak.py --minutes $(SOAK) | tee -a runs/soak.md
+	bash -o pipefail -c '$(BIN)/python tests/reliability/soak.py --minutes $(SOAK) | tee -a runs/soak.md'
 
 lint: $(VENV)/tested
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
