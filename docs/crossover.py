@@ -13,7 +13,6 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-import numba
 import numpy as np
 
 from dynsim.backend.choice import Shape, seconds
@@ -21,6 +20,7 @@ from dynsim.backend.machine import machine
 from dynsim.bench import Context
 from dynsim.bench.inference import Forms
 from dynsim.kernels.load import load
+from dynsim.kernels.sharing import limited_to
 
 BATCHES = {1: "#0072B2", 32: "#E69F00", 256: "#009E73"}
 SIDES = (256, 512, 1024, 2048, 4096)
@@ -53,7 +53,6 @@ def predicted(on, side, batch):
 
 
 def chart(out):
-    numba.set_num_threads(1)
     kernels, on = load("cpu"), machine("cpu")
     sides = np.geomspace(SIDES[0], SIDES[-1], 33).astype(int)
     figure, panel = plt.subplots(figsize=(7.2, 4.8))
@@ -76,4 +75,5 @@ def chart(out):
 
 
 if __name__ == "__main__":
-    chart(sys.argv[1])
+    with limited_to(1):
+        chart(sys.argv[1])

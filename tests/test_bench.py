@@ -94,12 +94,10 @@ def test_tuples_and_tensors_with_gradients_are_compared():
 
 
 def test_works_run_with_the_threads_of_their_row():
-    import numba
-
-    before = numba.get_num_threads()
+    before = cpu.thread_count()
     with timing.ours_alone(1):
         assert cpu.thread_count() == 1
-    assert numba.get_num_threads() == before
+    assert cpu.thread_count() == before
 
 
 def test_command_prints_the_table_and_the_limits_above_it(only):

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numba
 import numpy as np
 import threadpoolctl
 
@@ -17,6 +16,7 @@ from dynsim.backend.machine import machine
 from dynsim.backend.sorted import SortedLink
 from dynsim.bench.case import Case, Context, Rival, Work, benchmark
 from dynsim.kernels import sorted_l1
+from dynsim.kernels.sharing import limited_to
 from dynsim.signals import Weights
 
 Product = Callable[[np.ndarray], np.ndarray]
@@ -157,13 +157,8 @@ def _with_threads(forms: Forms, form: str, other: str, times: int) -> Callable[[
         work, libraries = _repeated(forms.product(form, other), forms, times), threadpoolctl.ThreadpoolController()
 
         def limited() -> Any:
-            before = numba.get_num_threads()
-            numba.set_num_threads(forms.context.threads)
-            try:
-                with libraries.limit(limits=1, user_api="blas"):
-                    return work()
-            finally:
-                numba.set_num_threads(before)
+            with limited_to(forms.context.threads), libraries.limit(limits=1, user_api="blas"):
+                return work()
 
         return limited
 

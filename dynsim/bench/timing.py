@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from time import perf_counter, process_time, sleep
 from typing import Any
 
-import numba
 import numpy as np
 import threadpoolctl
 
 from dynsim.bench.case import Case, Context, Rival, Work
+from dynsim.kernels.sharing import limited_to
 
 LEAST, FEWEST = 3, 2  # rounds of a pair where some benchmarks are timed, or all
 LONG = 1.0  # s; where all are timed, a rival that takes longer is run once, without warming up
@@ -173,14 +173,9 @@ def _timed(work: Work) -> float:
 @contextmanager
 def ours_alone(threads: int) -> Iterator[None]:
     """As the engine runs: `threads` kernel threads, BLAS with one thread a call; begins when all is quiet."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(threads)
-    try:
-        with threadpoolctl.threadpool_limits(limits=1, user_api="blas"):
-            _rest()
-            yield
-    finally:
-        numba.set_num_threads(before)
+    with limited_to(threads), threadpoolctl.threadpool_limits(limits=1, user_api="blas"):
+        _rest()
+        yield
 
 
 @contextmanager

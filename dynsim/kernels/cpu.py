@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from numba import get_num_threads
-
 from .cells_cpu import histogram, occupied_cells, structural_entropy  # noqa: F401
 from .forces_cpu import path_integral_forces  # noqa: F401
 from .images_cpu import (  # noqa: F401
@@ -23,9 +21,5 @@ from .particles_cpu import kick_drift  # noqa: F401
 from .path_integral_cpu import path_integral  # noqa: F401
 from .products_cpu import limit_blas_threads, matmul  # noqa: F401
 from .reference import erf, expit, to_device, to_host, to_host_later  # noqa: F401
+from .sharing import thread_count  # noqa: F401
 from .view_cpu import project_points  # noqa: F401
-
-
-def thread_count():
-    """How many threads share the work."""
-    return get_num_threads()

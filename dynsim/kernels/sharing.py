@@ -8,17 +8,43 @@ because it must fetch the interpreter's lock from its caller.
 from __future__ import annotations
 
 import os
-from threading import Lock, Thread
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock, Thread, local
 from typing import Any
 
-from numba import get_num_threads
+from numba import config
 
 WORTH_A_THREAD = 5_000_000  # multiply-adds; to wake a thread and to hear from it takes as long as 500,000 to 2,500,000
 
 
+class _Limit(local):
+    """Of each calling thread. Numba's own, which starts its own threads to tell it, is no part of this."""
+
+    threads: int = config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+
+
+_limit = _Limit()
+
+
+def thread_count():
+    """How many threads share the work of kernels that this thread calls: at first those that the process may use."""
+    return _limit.threads
+
+
+@contextmanager
+def limited_to(threads: int) -> Iterator[None]:
+    """Inside, the work of kernels that this thread calls is shared by so many."""
+    before, _limit.threads = _limit.threads, threads
+    try:
+        yield
+    finally:
+        _limit.threads = before
+
+
 def share(work, tasks, operations):
     """Call work(first, step) for tasks first, first + step, ... on each thread; the caller is one of them."""
-    threads = min(get_num_threads(), tasks) if operations > WORTH_A_THREAD else 1
+    threads = min(thread_count(), tasks) if operations > WORTH_A_THREAD else 1
     helpers = [_helper() for _ in range(1, threads)]
     for first, helper in enumerate(helpers, 1):
         helper.begin(work, first, threads)

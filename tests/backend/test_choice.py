@@ -3,7 +3,6 @@
 from dataclasses import replace
 from functools import cache
 
-import numba
 import numpy as np
 import pytest
 
@@ -13,6 +12,7 @@ from dynsim.backend.choice import FORMS, Shape, forms_of, predicted, preparation
 from dynsim.backend.machine import BATCHES, SIZES, Machine, machine
 from dynsim.fields.network import predict_logits
 from dynsim.kernels import sorted_l1
+from dynsim.kernels.sharing import limited_to
 from dynsim.signals import Weights
 
 # A multiply-add takes 1 ns in a batch of one, 0.02 ns in a large one; a sorted step 2 ns, of a block 20 ns.
@@ -135,9 +135,10 @@ def test_sorted_sums_have_the_same_bits_on_two_threads():
     a, b = rng.standard_normal((3, 20000)), rng.standard_normal((3, 30000))
     c, y = rng.standard_normal(3), rng.standard_normal((64, 20000)).astype(np.float32)
     prefix, merged = sorted_l1.prefix_order(a, b), sorted_l1.merged_steps(a, b)
-    before, found = numba.get_num_threads(), []
-    for threads in (1, before):
-        numba.set_num_threads(threads)
-        found.append((sorted_l1.receive_singly(prefix, b, c, y[:1]), sorted_l1.receive_in_blocks(merged, c, 30000, y)))
+    found = []
+    for threads in (1, 2):
+        with limited_to(threads):
+            alone = sorted_l1.receive_singly(prefix, b, c, y[:1])
+            found.append((alone, sorted_l1.receive_in_blocks(merged, c, 30000, y)))
     for one, some in zip(*found):
         np.testing.assert_array_equal(one, some)

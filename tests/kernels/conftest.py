@@ -2,14 +2,15 @@
 
 import pytest
 
+from dynsim.kernels.sharing import limited_to
+
 
 @pytest.fixture
 def with_threads():
     """(n, compute) -> what compute() gives with n threads."""
-    import numba
 
-    before = numba.get_num_threads()
-    if numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("needs two threads")
-    yield lambda n, compute: (numba.set_num_threads(n), compute())[1]
-    numba.set_num_threads(before)
+    def computed(n, compute):
+        with limited_to(n):
+            return compute()
+
+    return computed

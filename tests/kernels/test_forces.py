@@ -2,11 +2,11 @@
 
 import tracemalloc
 
-import numba
 import numpy as np
 import pytest
 
 from dynsim.kernels import cpu, factored, forces_cpu, reference
+from dynsim.kernels.sharing import limited_to
 
 GAIN, P = 0.7, 2.0
 
@@ -105,15 +105,11 @@ def test_parts_of_the_forces_on_columns_stay_small(shape):
 
 @pytest.mark.parametrize(("metric", "d"), [("reciprocal", 6), ("l1", 2), ("squared", 6)])
 def test_bits_do_not_depend_on_threads(metric, d):
-    before = numba.get_num_threads()
-    if numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("needs two threads")
     arrays = link(8, 301, 517, d, np.float32)
     results = []
     for threads in (1, 2, 2):
-        numba.set_num_threads(threads)
-        results.append(forces(cpu, metric, *arrays, 0.1))
-    numba.set_num_threads(before)
+        with limited_to(threads):
+            results.append(forces(cpu, metric, *arrays, 0.1))
     for x, *others in zip(*results, strict=True):
         for y in others:
             np.testing.assert_array_equal(x, y)

@@ -1,10 +1,10 @@
 """Convolutions, pools and norms of images: every device against the reference, and against what defines them."""
 
-import numba
 import numpy as np
 import pytest
 
 from dynsim.kernels import load, reference
+from dynsim.kernels.sharing import limited_to
 
 cpu = load.load("cpu")
 DTYPES = [np.float32, np.float64]
@@ -113,18 +113,15 @@ def test_norms_agree_with_the_reference(shape, dtype):
 
 
 def test_bits_do_not_depend_on_threads():
-    window, threads = ((130, 20, 20, 3), 5, 6, 1, 2), numba.get_num_threads()
+    window = (130, 20, 20, 3), 5, 6, 1, 2
     x = normal(130, 20, 20, 6, dtype=np.float32)
     found = []
-    try:
-        for count in (1, 2):
-            numba.set_num_threads(count)
+    for count in (1, 2):
+        with limited_to(count):
             parts = (
                 convolution(cpu, *window, np.float32)[0],
                 pooling(cpu, x, 2, True),
                 normalising(cpu, x.reshape(130, -1)),
             )
-            found.append([a for part in parts for a in part])
-    finally:
-        numba.set_num_threads(threads)
+        found.append([a for part in parts for a in part])
     assert all(map(np.array_equal, *found))

@@ -116,17 +116,6 @@ def test_forces_are_the_gradient_of_energy(kernels, metric):
         assert error < 1e-6 * max(np.abs(force).max(), 1)
 
 
-@pytest.fixture
-def with_threads():
-    import numba
-
-    before = numba.get_num_threads()
-    if numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("needs two threads")
-    yield lambda n, compute: (numba.set_num_threads(n), compute())[1]
-    numba.set_num_threads(before)
-
-
 @pytest.mark.parametrize("metric", ["l1", "reciprocal"])
 def test_bits_do_not_depend_on_threads(with_threads, metric):
     arrays = particles(20, 203, 517, 2, np.float32)

@@ -2,13 +2,13 @@
 
 import tracemalloc
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynsim.kernels import load, reference
+from dynsim.kernels.sharing import limited_to
 
 cpu = load.load("cpu")
 D = 6  # dimensions: enough that |a - b|^2 is expanded
@@ -100,15 +100,13 @@ def test_particles_need_not_be_contiguous():
     np.testing.assert_array_equal(w, cpu.path_integral("l2", q_a, q_b, mu, 1.0, 0.1, 2.0))
 
 
-@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
 @pytest.mark.parametrize(("metric", "dtype"), KINDS)
 def test_bits_do_not_depend_on_threads_or_calls(metric, dtype):
     arrays = clouds(203, 317, dtype, H=20)
-    before, found = numba.get_num_threads(), []
+    found = []
     for threads in (1, 2, 2):
-        numba.set_num_threads(threads)
-        found.append(cpu.path_integral(metric, *arrays, 0.7, 0.1, 2.0))
-    numba.set_num_threads(before)
+        with limited_to(threads):
+            found.append(cpu.path_integral(metric, *arrays, 0.7, 0.1, 2.0))
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[1], found[2])
 

@@ -5,21 +5,17 @@ import subprocess
 import sys
 from threading import Barrier, Thread, current_thread
 
-import numba
 import numpy as np
 import pytest
+from numba import config
 
-from dynsim.kernels.sharing import share
+from dynsim.kernels.sharing import limited_to, share, thread_count
 
 
 @pytest.fixture(autouse=True)
 def two_threads():
-    if numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("needs two threads")
-    before = numba.get_num_threads()
-    numba.set_num_threads(2)
-    yield
-    numba.set_num_threads(before)
+    with limited_to(2):
+        yield
 
 
 def shared_by(tasks, operations=np.inf):
@@ -40,6 +36,17 @@ def test_each_task_is_done_once(tasks, threads):
     assert sorted(done) == list(range(tasks))
     assert all(len(by) == 1 for by in done.values())
     assert len({by[0] for by in done.values()}) == threads
+
+
+def test_a_limit_is_of_the_thread_that_sets_it_and_ends():
+    seen = {}
+    with limited_to(1):
+        assert {by[0] for by in shared_by(7).values()} == {current_thread()}
+        other = Thread(target=lambda: seen.update(count=thread_count()))
+        other.start()
+        other.join()
+    assert thread_count() == 2
+    assert seen["count"] == config.NUMBA_NUM_THREADS
 
 
 def test_small_work_stays_with_the_caller():
@@ -66,14 +73,14 @@ def test_callers_on_two_threads_have_helpers_of_their_own():
     together, results = Barrier(4), []
 
     def call(name):
-        numba.set_num_threads(2)
         parts = []
 
         def work(first, step):
             together.wait(60)
             parts.append((name, first))
 
-        share(work, 2, np.inf)
+        with limited_to(2):
+            share(work, 2, np.inf)
         results.append(sorted(parts))
 
     callers = [Thread(target=call, args=(name,)) for name in "ab"]

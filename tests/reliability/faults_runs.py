@@ -40,11 +40,9 @@ PATIENCE = 600
 
 def command(arguments, said, threads, largest):
     """The child: one command of dynsim."""
-    from numba import set_num_threads
-
     from dynsim.cli import main
+    from dynsim.kernels.sharing import limited_to
 
-    set_num_threads(threads)
     with open(said, "wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -52,7 +50,8 @@ def command(arguments, said, threads, largest):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
     sys.argv = ["dynsim", *map(str, arguments)]
-    main()
+    with limited_to(threads):
+        main()
 
 
 class Command:

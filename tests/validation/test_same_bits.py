@@ -37,7 +37,6 @@ device = "{device}"
 """
 SCRIPT = """
 import hashlib, sys
-import numba
 from dynsim.scenario import Scenario
 from dynsim.simulation import Simulation
 for text in sys.stdin.read().split("=====\\n"):
@@ -48,7 +47,7 @@ for text in sys.stdin.read().split("=====\\n"):
     for groups in (simulation.system.x, simulation.system.v, simulation.system.force):
         for key in sorted(groups):
             digest.update(key.encode() + groups[key].tobytes())
-    print(numba.get_num_threads(), simulation.response.loss.hex(), digest.hexdigest())
+    print(simulation.kernels.thread_count(), simulation.response.loss.hex(), digest.hexdigest())
 """
 
 
