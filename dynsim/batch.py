@@ -24,6 +24,7 @@ from dynsim.progress import Progress
 from dynsim.runfolder import SCENARIO, RunFolder
 from dynsim.scenario import Scenario
 from dynsim.stopping import Interrupted, Stop
+from dynsim.wanted import WhileWanted, wanted
 from dynsim.workers import Workers, workers
 
 LOG = logging.getLogger("dynsim")
@@ -95,8 +96,13 @@ class Batch:
                 self._look(member, before)
             self._save()
             if self.counts["waiting"]:
-                with _told(self), stop.at_once(), workers(jobs, dask, self.folder) as pool:
-                    self._work(pool, progress or Progress(quiet=True))
+                with (
+                    _told(self),
+                    stop.at_once(),
+                    wanted(self.folder) as token,
+                    workers(jobs, dask, self.folder) as pool,
+                ):
+                    self._work(pool, token, progress or Progress(quiet=True))
 
     def _look(self, member: Member, before: dict[str, str]) -> None:
         """Whether a run is finished already, or cannot be made where it should go."""
@@ -115,7 +121,7 @@ class Batch:
         if summary is not None:
             member.state, member.kept, member.summary = "done", True, _numbers(summary)
 
-    def _work(self, pool: Workers, progress: Progress) -> None:
+    def _work(self, pool: Workers, token: Path, progress: Progress) -> None:
         """Everything that waits; batch.json says at each moment what has become of it."""
         waiting = [m for m in self.members.values() if m.state == "waiting"]
         progress.phase("running", len(self.members), len(self.members) - len(waiting), unit="runs")
@@ -123,8 +129,8 @@ class Batch:
         while waiting or at_work:
             while waiting and len(at_work) < pool.slots:
                 member = waiting.pop(0)
-                text = self.planned[member.folder].scenario.to_toml()
-                at_work[pool.submit(perform, str((self.folder / member.folder).resolve()), text)] = member
+                path, text = (self.folder / member.folder).resolve(), self.planned[member.folder].scenario.to_toml()
+                at_work[pool.submit(perform, path, text, token)] = member
                 member.state = "running"
             self._save(soon=True)
             patience = max(self._next_save - monotonic(), 0.0) if self._stale else None
@@ -154,14 +160,15 @@ class Batch:
         self._next_save = monotonic() + 100 * (monotonic() - started)
 
 
-def perform(path: str, text: str) -> tuple[dict[str, Any], str]:
+def perform(path: Path, text: str, token: Path) -> tuple[dict[str, Any], str]:
     """Make a run in a worker, or go on with it: its summary, and why it failed, "" where it did not."""
     try:
-        if (Path(path) / SCENARIO).is_file():
-            RunFolder(Path(path)).wait_for_writer()
-            return runs.resume(path)[0].summary or {}, ""
-        _clear(Path(path))
-        return runs.run(Scenario.from_text(text), path).summary or {}, ""
+        told = WhileWanted(token)
+        if (path / SCENARIO).is_file():
+            RunFolder(path).wait_for_writer()
+            return runs.resume(path, progress=told)[0].summary or {}, ""
+        _clear(path)
+        return runs.run(Scenario.from_text(text), path, told).summary or {}, ""
     except DynsimError as error:
         return {}, str(error)
     except Exception as error:  # of one run: the others go on

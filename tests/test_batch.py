@@ -17,12 +17,13 @@ import pytest
 from typer.testing import CliRunner
 
 from dynsim import Scenario, batch, runs
-from dynsim.batch import Batch
+from dynsim.batch import Batch, perform
 from dynsim.batchfile import read
 from dynsim.cli import app
 from dynsim.errors import FileFormatError, RunFolderError, ScenarioError
 from dynsim.lock import Lock
-from dynsim.runfolder import MODEL, SUMMARY
+from dynsim.runfolder import MODEL, SUMMARY, RunFolder
+from dynsim.wanted import WhileWanted, wanted
 
 FILE = """
 [[run]]
@@ -190,7 +191,7 @@ def test_the_summary_says_of_a_run_that_it_runs(file, tmp_path, monkeypatch):
     """Also where it was written just before it began: it is written again without waiting for an end."""
     out = tmp_path / "out"
 
-    def perform(path, text):
+    def perform(path, text, token):
         deadline = time.monotonic() + 60
         while states(out)[Path(path).name] != "running" and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -203,6 +204,31 @@ def test_the_summary_says_of_a_run_that_it_runs(file, tmp_path, monkeypatch):
         )
         Batch(file, out).run()
     assert set(states(out).values()) == {"done"}
+
+
+def test_a_run_that_nobody_wants_any_more_breaks_off_and_goes_on_later(tmp_path, monkeypatch):
+    """As one on a cluster does: its worker hears nothing of the end of the command."""
+    monkeypatch.setattr("dynsim.wanted.LOOK", 0.0)
+    scenario = Scenario.load("moons", ["run.steps=60", "run.checkpoint_steps=20", "record.every=7"])
+    checkpoint = tmp_path / "left" / "checkpoints" / "latest.safetensors"
+    with wanted(tmp_path) as token:
+        whole = perform(tmp_path / "whole", scenario.to_toml(), token)
+
+        class Ends(WhileWanted):
+            def update(self, *given):
+                if checkpoint.exists():
+                    token.unlink(missing_ok=True)
+                super().update(*given)
+
+        with mock.patch.object(batch, "WhileWanted", Ends):
+            assert "has ended" in perform(tmp_path / "left", scenario.to_toml(), token)[1]
+    assert not RunFolder(tmp_path / "left").summary
+    with wanted(tmp_path) as token:
+        later = perform(tmp_path / "left", scenario.to_toml(), token)
+    assert later[1] == ""
+    assert later[0]["final"] == whole[0]["final"]
+    with pytest.raises(RunFolderError, match="not seen"):
+        WhileWanted(token)
 
 
 def test_two_at_one_folder_are_told_apart_and_a_damaged_summary_is_named(file, tmp_path):

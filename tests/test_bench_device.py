@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_json import agree
 from typer.testing import CliRunner
 
 from dynsim.bench import device, device_rivals, timing
@@ -47,6 +48,7 @@ def test_results_are_checked_and_timed_on_the_simulator():
     assert step["name"] == "step of two_particles"
     assert step["gb_s"] is None
     assert "checking every kernel against the reference" in said
+    agree("bench --device cuda", found)
 
 
 @pytest.mark.gpu

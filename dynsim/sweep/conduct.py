@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from pathlib import Path
-from uuid import uuid4
 
 from dynsim.errors import DynsimError, OptionError, ResourceError, RunFolderError, unknown
 from dynsim.files import unwritable
@@ -20,11 +19,11 @@ from dynsim.sweep.parameters import parsed, rehearsed
 from dynsim.sweep.plan import asked_for
 from dynsim.sweep.record import TRIALS, Sweep
 from dynsim.sweep.trial import Outcome, Task, rehearse, work_out
+from dynsim.wanted import PREFIX, wanted
 from dynsim.workers import Workers, workers
 
 LOG = logging.getLogger("dynsim")
 PERIOD = 0.2  # s between two looks for a signal
-SESSION = ".session-"
 
 
 def sweep(
@@ -77,7 +76,7 @@ def sweep(
         if journal.begun and not (known := journal.record()).left:
             known.save()
             return known
-        with _told_where(folder), _session(folder) as session, workers(jobs, dask, folder) as pool:
+        with _told_where(folder), wanted(folder) as session, workers(jobs, dask, folder) as pool:
             if not journal.begun:
                 progress.phase("trying it out")
                 _refuse_unknown(plan.objective, _soon(pool.submit(rehearse, portable(example)), stop))
@@ -107,7 +106,7 @@ def _folder(out: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
         names = [entry.name for entry in path.iterdir()]
-        if JOURNAL not in names and any(n not in (NAME, TRIALS) and not n.startswith(SESSION) for n in names):
+        if JOURNAL not in names and any(n not in (NAME, TRIALS) and not n.startswith(PREFIX) for n in names):
             raise RunFolderError("holds something else", where=str(out), hint="another --out")
         (path / TRIALS).mkdir(exist_ok=True)
     except FileExistsError:
@@ -115,19 +114,6 @@ def _folder(out: Path) -> Path:
     except PermissionError as error:
         raise RunFolderError("cannot be written", where=str(out), given=error.strerror, hint="another --out") from None
     return path
-
-
-@contextmanager
-def _session(folder: Path) -> Iterator[Path]:
-    """A file that tells workers that the sweep lives: those of another one, which was killed, see it go."""
-    for old in folder.glob(f"{SESSION}*"):
-        old.unlink()
-    token = folder / f"{SESSION}{uuid4().hex}"
-    token.touch()
-    try:
-        yield token
-    finally:
-        token.unlink(missing_ok=True)
 
 
 def _soon(future: Future, stop: Stop):

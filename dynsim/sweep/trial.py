@@ -6,17 +6,16 @@ import math
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic, perf_counter
+from time import perf_counter
 from typing import Any
 
-from dynsim.errors import DynsimError, FileFormatError, RunFolderError, unknown
+from dynsim.errors import DynsimError, FileFormatError, unknown
 from dynsim.plain import flat
 from dynsim.scenario import Scenario
 from dynsim.sweep.record import TRIALS
-
-LOOK = 1.0  # s between two looks whether the sweep still lives
+from dynsim.wanted import WhileWanted
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Task:
     ----------
     number : of the trial. scenario : before its settings (dotted key -> value).
     sweep : the folder, absolute. objective : dotted key of the summary.
-    session : a file that is there as long as the sweep lives which wants the result.
+    session : a file that is there as long as the sweep lives which wants the result (`dynsim.wanted`).
     prune : whether to break it off where it looks poor.
     """
 
@@ -87,9 +86,7 @@ def _summary(task: Task) -> dict[str, Any]:
     from dynsim import runs
     from dynsim.runfolder import SCENARIO, RunFolder
 
-    if not task.session.is_file():
-        raise RunFolderError("the sweep's folder is not seen from here", where=str(task.sweep))
-    told = _Told(task)
+    told = _Told(task.session, task=task)
     run = RunFolder(task.folder)
     if (task.folder / SCENARIO).is_file():
         run.wait_for_writer()
@@ -102,23 +99,15 @@ def _summary(task: Task) -> dict[str, Any]:
     return runs.run(task.scenario.changed(**task.settings), task.folder, told).summary or {}
 
 
-@dataclass
-class _Told:
-    """Hears how far the run is, and breaks it off where the sweep is gone or it is to be pruned."""
+@dataclass(kw_only=True)
+class _Told(WhileWanted):
+    """Breaks the run off where nobody wants it any more or it is to be pruned."""
 
     task: Task
-    _looked: float = 0.0
-    _judge: Any = field(default=None)
-
-    def phase(self, name: str, total: int = 0, done: int = 0) -> None:
-        """Of no interest."""
+    _judge: Any = None
 
     def update(self, step: int, total: int, numbers: Mapping[str, float]) -> None:
-        now = monotonic()
-        if now - self._looked > LOOK:
-            self._looked = now
-            if not self.task.session.is_file():
-                raise RunFolderError("the sweep that wanted this trial has ended", where=str(self.task.folder))
+        super().update(step, total, numbers)
         if self.task.prune:
             self._judged(step, total, numbers)
 
