@@ -69,9 +69,9 @@ def echo_pairs(pairs: Mapping[str, object]) -> None:
 def _follow(path: Path, as_json: bool) -> None:
     from dynsim.feed import trajectory_of
     from dynsim.following import follow
-    from dynsim.trajectory import gate
+    from dynsim.trajectory.admission import admit
 
-    gate.admit(trajectory_of(path))
+    admit(trajectory_of(path))
     try:
         for told in follow(path):
             typer.echo(_as_json(told) if as_json else _as_text(told))

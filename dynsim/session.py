@@ -28,7 +28,7 @@ from dynsim.ring import FrameRing
 from dynsim.runfolder import SCENARIO, RunFolder
 from dynsim.scenario import Scenario
 from dynsim.simulation import LIVE_PARAMETERS, Simulation
-from dynsim.trajectory import gate
+from dynsim.trajectory.admission import admit
 from dynsim.trajectory.reader import Trajectory
 
 # Position and velocity of a particle.
@@ -426,7 +426,7 @@ def _looked_at(path: Path) -> Simulation:
     """A run folder or trajectory whose frames can be asked about; nothing of it moves."""
     folder = path if path.is_dir() else path.parent
     if trajectory_of(path).is_file():
-        gate.admit(trajectory_of(path))
+        admit(trajectory_of(path))
     if (folder / SCENARIO).is_file():
         return Simulation(RunFolder.open(folder).scenario)
     with Trajectory(trajectory_of(path)) as trajectory:

@@ -31,8 +31,8 @@ from dynsim.sweep.conduct import sweep
 from dynsim.sweep.journal import JOURNAL, Journal
 from dynsim.sweep.parameters import parsed, rehearsed
 from dynsim.sweep.plan import Plan, asked_for
-from dynsim.sweep.record import SWEEP, read_sweep
-from dynsim.sweep.trial import Outcome, Task, work_out
+from dynsim.sweep.record import SWEEP, Outcome, read_sweep
+from dynsim.sweep.trial import Task, work_out
 from dynsim.workers import Workers, workers
 
 # As quick as a run can be: 2 hidden particles, a few steps.

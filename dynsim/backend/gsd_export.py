@@ -17,7 +17,7 @@ from dynsim.errors import DeviceError, OptionError
 from dynsim.feed import trajectory_of
 from dynsim.files import unwritable
 from dynsim.frame import Cast, Frame
-from dynsim.trajectory import gate
+from dynsim.trajectory.admission import admit
 from dynsim.trajectory.reader import Trajectory
 
 SUFFIX = ".gsd"
@@ -32,7 +32,7 @@ def export_gsd(path: str | Path, out: str | Path) -> dict[str, Any]:
     gsd, out = _package(), Path(out)
     if out.suffix != SUFFIX:
         raise OptionError("not a name for such a file", where="--out", given=str(out), allowed=f"*{SUFFIX}")
-    gate.admit(trajectory_of(path))
+    admit(trajectory_of(path))
     temporary = out.with_name(f"{out.name}.tmp{SUFFIX}")
     with Trajectory(trajectory_of(path)) as trajectory:
         if not len(trajectory):

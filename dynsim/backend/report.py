@@ -25,7 +25,7 @@ from dynsim.panels import Curve, Panel, drawn
 from dynsim.runfolder import CHECKPOINT, MODEL, TRAJECTORY, RunFolder
 from dynsim.scenario import Scenario
 from dynsim.scores import JUDGED
-from dynsim.trajectory import gate
+from dynsim.trajectory.admission import admit
 from dynsim.trajectory.reader import Trajectory
 
 TIMED = 256  # samples of a batch whose inference is timed
@@ -161,7 +161,7 @@ def _describe_run(folder: RunFolder) -> dict[str, Any]:
 
 
 def _describe_trajectory(path: Path) -> dict[str, Any]:
-    gate.admit(path)
+    admit(path)
     with Trajectory(path) as t:
         cast = t.cast
         return {

@@ -18,7 +18,8 @@ from dynsim.scenario import Scenario
 from dynsim.sweep.journal import Journal
 from dynsim.sweep.parameters import parsed
 from dynsim.sweep.plan import Plan
-from dynsim.sweep.trial import Outcome, Task, work_out
+from dynsim.sweep.record import Outcome
+from dynsim.sweep.trial import Task, work_out
 from dynsim.workers import Workers, workers
 
 JOBS = 2

@@ -14,7 +14,7 @@ from dynsim.errors import DynsimError
 from dynsim.report.curves import averaged, file_name, thinned
 from dynsim.report.pictures import SUBSYSTEMS, Look, Picture
 from dynsim.runfolder import TRAJECTORY
-from dynsim.trajectory import gate
+from dynsim.trajectory.admission import admit
 from dynsim.trajectory.reader import Trajectory
 
 MOST_ROWS, MOST_CURVES = 25, 6
@@ -137,7 +137,7 @@ def course(group: Group, name: str) -> tuple[np.ndarray, np.ndarray] | None:
 def history(path: Any, name: str) -> tuple[np.ndarray, np.ndarray] | None:
     """Steps and values, both (n,), of a number of every step in a trajectory; None where it is not there."""
     try:
-        gate.admit(path)
+        admit(path)
         with Trajectory(path) as trajectory:
             table = trajectory.history_from(0)
     except (DynsimError, OSError):

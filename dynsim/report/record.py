@@ -15,7 +15,7 @@ from dynsim.runfolder import TRAJECTORY, RunFolder
 from dynsim.scenario import Scenario
 from dynsim.simulation import Simulation
 from dynsim.summary import summarise
-from dynsim.trajectory import gate
+from dynsim.trajectory.admission import admit
 from dynsim.trajectory.reader import Trajectory
 
 
@@ -73,7 +73,7 @@ class Record:
 
 def read(folder: RunFolder) -> Record:
     """A run folder's record. Raises RunFolderError where nothing was recorded, and what reading a trajectory raises."""
-    gate.admit(folder / TRAJECTORY)
+    admit(folder / TRAJECTORY)
     with Trajectory(folder / TRAJECTORY) as trajectory:
         if not len(trajectory):
             raise RunFolderError("no frame has been recorded yet", where=str(folder.path), hint="try again in a moment")

@@ -17,8 +17,8 @@ from dynsim.stopping import Interrupted, Stop
 from dynsim.sweep.journal import JOURNAL, Journal
 from dynsim.sweep.parameters import parsed, rehearsed
 from dynsim.sweep.plan import asked_for
-from dynsim.sweep.record import TRIALS, Sweep
-from dynsim.sweep.trial import Outcome, Task, rehearse, work_out
+from dynsim.sweep.record import TRIALS, Outcome, Sweep
+from dynsim.sweep.trial import Task, rehearse, work_out
 from dynsim.wanted import PREFIX, wanted
 from dynsim.workers import Workers, workers
 

@@ -13,8 +13,7 @@ import numpy as np
 from dynsim.errors import DeviceError, FileFormatError, OptionError
 from dynsim.sweep.parameters import grid_point, grid_size
 from dynsim.sweep.plan import Plan, differences
-from dynsim.sweep.record import Sweep, Trial
-from dynsim.sweep.trial import Outcome, trial_folder
+from dynsim.sweep.record import Outcome, Sweep, Trial, trial_folder
 
 JOURNAL, STUDY = "journal.log", "sweep"
 PLAN, OUTCOME = "plan", "outcome"  # what is kept with optuna's study and trials

@@ -15,6 +15,21 @@ SWEEP, TRIALS, SCHEMA = "sweep.json", "trials", "dynsim-sweep/1"
 STATES = ("running", "complete", "pruned", "failed")
 
 
+def trial_folder(number: int) -> str:
+    """Relative to the sweep's folder."""
+    return f"{TRIALS}/{number:04d}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a trial, as its worker tells it; see `Trial`."""
+
+    state: str
+    value: float | None = None
+    seconds: float | None = None
+    reason: str | None = None
+
+
 @dataclass(frozen=True)
 class Trial:
     """One run of a sweep.

@@ -14,7 +14,7 @@ from typing import Any
 from dynsim.errors import DynsimError, FileFormatError, unknown
 from dynsim.plain import flat
 from dynsim.scenario import Scenario
-from dynsim.sweep.record import TRIALS
+from dynsim.sweep.record import Outcome, trial_folder
 from dynsim.wanted import WhileWanted
 
 
@@ -42,21 +42,6 @@ class Task:
     def folder(self) -> Path:
         """Of the run."""
         return self.sweep / trial_folder(self.number)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a trial; see `record.Trial`."""
-
-    state: str
-    value: float | None = None
-    seconds: float | None = None
-    reason: str | None = None
-
-
-def trial_folder(number: int) -> str:
-    """Relative to the sweep's folder."""
-    return f"{TRIALS}/{number:04d}"
 
 
 class _Pruned(DynsimError):
@@ -112,7 +97,7 @@ class _Told(WhileWanted):
             self._judged(step, total, numbers)
 
     def _judged(self, step: int, total: int, numbers: Mapping[str, float]) -> None:
-        from dynsim.sweep.judge import Judge
+        from dynsim.sweep.judge import Judge  # with optuna, which only pruning needs
         from dynsim.sweep.plan import validation_label
 
         accuracy = numbers.get(validation_label() or "", math.nan)

@@ -11,7 +11,7 @@ import numpy as np
 from dynsim.errors import DynsimError, FileFormatError, OptionError
 from dynsim.feed import trajectory_of
 from dynsim.frame import Cast
-from dynsim.trajectory import gate
+from dynsim.trajectory.admission import admit
 from dynsim.trajectory.reader import Trajectory
 from dynsim_gui.models.appearance import Appearance
 from dynsim_gui.models.caption import Caption, caption, changes_until
@@ -35,7 +35,7 @@ class Recorded:
 
     def __init__(self, path: str | Path) -> None:
         path = Path(path)
-        gate.admit(trajectory_of(path))
+        admit(trajectory_of(path))
         self._trajectory = Trajectory(trajectory_of(path))
         if not len(self._trajectory):
             self.close()

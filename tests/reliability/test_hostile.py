@@ -12,7 +12,7 @@ from h5py import h5d, h5p, h5s, h5t
 
 from dynsim.backend.report import describe
 from dynsim.errors import FileFormatError
-from dynsim.trajectory import Trajectory, flags, gate, schema
+from dynsim.trajectory import Trajectory, admission, flags, schema
 
 POSITION = f"{schema.GROUP}/position/value"
 SECRET = "/etc/passwd"
@@ -224,7 +224,7 @@ def test_what_is_no_file_of_ours_is_refused(sound, damage):
 
 
 def test_a_file_from_outside_is_read_by_a_child_first(sound):
-    gate.admit(sound)
+    admission.admit(sound)
     words = build(external_storage, sound)
     with pytest.raises(FileFormatError) as caught:
         describe(sound)
@@ -233,19 +233,19 @@ def test_a_file_from_outside_is_read_by_a_child_first(sound):
 
 def test_a_file_that_kills_or_holds_its_reader_reaches_nobody_else(sound, monkeypatch):
     """Whatever the library may do with a file, it does in the child."""
-    start = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from dynsim.trajectory import gate, reader;"
+    start = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from dynsim.trajectory import admission, reader;"
     faults = {
         "while True: pass": "takes too long to read",
         "import ctypes; ctypes.string_at(0)": "cannot be read without harm",
         "bytearray(2**32)": "cannot be read without harm",
     }
     for fault, words in faults.items():
-        inside = f"{start}exec('def hit(self, path):\\n {fault}'); reader.Trajectory.__init__ = hit; gate.judge()"
-        monkeypatch.setattr(gate, "_CHILD", inside)
+        inside = f"{start}exec('def hit(self, path):\\n {fault}'); reader.Trajectory.__init__ = hit; admission.judge()"
+        monkeypatch.setattr(admission, "_CHILD", inside)
         with pytest.raises(FileFormatError, match=words):
-            gate.admit(sound)
+            admission.admit(sound)
 
 
 def test_the_missing_file_is_still_called_missing(tmp_path):
     with pytest.raises(FileNotFoundError, match="no trajectory here"):
-        gate.admit(tmp_path / "none.h5")
+        admission.admit(tmp_path / "none.h5")

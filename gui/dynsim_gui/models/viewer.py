@@ -18,7 +18,7 @@ from dynsim.engine import Callback, Engine
 from dynsim.errors import DynsimError, OptionError
 from dynsim.feed import Feed, FileFeed, LiveFeed, News, trajectory_of
 from dynsim.frame import Frame
-from dynsim.trajectory import gate
+from dynsim.trajectory.admission import admit
 from dynsim_gui.models.appearance import Appearance
 from dynsim_gui.models.colours import QUANTITIES, Quantity, Scene, quantities, quantity
 from dynsim_gui.models.history import FrameTable, History
@@ -93,7 +93,7 @@ class Viewer:
 
         Raises what opening the file raises; what was open stays then.
         """
-        gate.admit(trajectory_of(path))
+        admit(trajectory_of(path))
         feed = FileFeed(trajectory_of(path))
         self._leave_engine()
         self._plan = c.Look(path)
