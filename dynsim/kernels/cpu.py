@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from .cells_cpu import histogram, occupied_cells, structural_entropy  # noqa: F401
+from .convolution_cpu import convolve, convolve_back  # noqa: F401
 from .forces_cpu import path_integral_forces  # noqa: F401
 from .images_cpu import (  # noqa: F401
-    convolve,
-    convolve_back,
     norm_back,
     pool,
     pool_back,

@@ -1,7 +1,6 @@
-"""Functions of `images` on CPU threads (Numba), where NumPy is slower: with the same bits for any number of threads.
+"""Pools and norms of `images` on CPU threads (Numba), where NumPy is slower: the same bits for any number of threads.
 
-Convolutions work on a few images at a time, so that their patches stay in the cache and are never kept: they are
-made again on the way back. Loops run over slices of rows, because with several indices LLVM would not vectorise them.
+Loops run over slices of rows, because with several indices LLVM would not vectorise them.
 """
 
 from __future__ import annotations
@@ -11,105 +10,12 @@ import math
 import numpy as np
 from numba import njit
 
-from .images import room
 from .lanes import widest
 from .sharing import share
 
 _compile = njit(nogil=True, error_model="numpy", cache=True)
 _quick = njit(nogil=True, error_model="numpy", cache=True, fastmath={"reassoc", "contract", "arcp", "nsz"})
-NUMBERS = 1 << 16  # of one task: in its rows, or in the patches of its images
-
-
-def convolve(x, kernel, stride=1, padding=0):
-    """See `images.convolve`."""
-    size, channels = len(kernel), kernel.shape[-1]
-    height, width = room(x.shape, size, stride, padding)
-    flat = np.ascontiguousarray(kernel).reshape(-1, channels)
-    out = np.empty((len(x), height, width, channels), np.result_type(x, kernel))
-
-    def run(_, first, last):
-        planes = _planes(x[first:last], stride, padding)
-        columns = _columns(planes, size, height)
-        y = np.matmul(columns.reshape(len(flat), -1).T, flat)
-        out[first:last] = y.reshape(-1, height, planes.shape[-1], channels)[:, :, :width]
-
-    _share(run, len(x), height * width * len(flat), out.size * len(flat))
-    return out
-
-
-def convolve_back(feedback, x, kernel, stride=1, padding=0, wanted=True):
-    """See `images.convolve_back`."""
-    size, (_, height, width, channels) = len(kernel), feedback.shape
-    flat = np.ascontiguousarray(kernel).reshape(-1, channels)
-    numbers = height * width * len(flat)
-    on_x = np.empty(x.shape, feedback.dtype) if wanted else None
-    parts = np.empty((_tasks(len(x), numbers), *flat.shape), feedback.dtype)
-
-    def run(task, first, last):
-        planes = _planes(x[first:last], stride, padding)
-        columns = _columns(planes, size, height)
-        d = np.zeros((last - first, height, planes.shape[-1], channels), feedback.dtype)
-        d[:, :, :width] = feedback[first:last]
-        d, columns = d.reshape(-1, channels), columns.reshape(len(flat), -1)
-        np.matmul(columns, d, out=parts[task])
-        if on_x is not None:
-            np.matmul(flat, d.T, out=columns)
-            _columns_back(columns, size, height, planes)
-            on_x[first:last] = _planes_back(planes, x.shape, padding)
-
-    _share(run, len(x), numbers, feedback.size * len(flat))
-    return on_x, parts.sum(axis=0).reshape(kernel.shape)
-
-
-def _planes(x, stride, padding):
-    """(stride, stride, C, b, height, width): an image for every channel and every phase of the stride, with zeros
-    around it, so that a window's cell (i, j) is phase (i % stride, j % stride) shifted by (i, j) // stride."""
-    b, *shape, channels = x.shape
-    height, width = (-(-(n + 2 * padding) // stride) for n in shape)
-    wide = np.zeros((channels, b, (height + 1) * stride, width * stride), x.dtype)  # a row more for what is shifted out
-    wide[:, :, padding : padding + shape[0], padding : padding + shape[1]] = x.transpose(3, 0, 1, 2)
-    parts = wide.reshape(channels, b, height + 1, stride, width, stride)
-    return np.ascontiguousarray(parts.transpose(3, 5, 0, 1, 2, 4))
-
-
-def _planes_back(planes, shape, padding):
-    """The inverse of `_planes`: images of a shape."""
-    stride, _, channels, b, height, width = planes.shape
-    wide = planes.transpose(2, 3, 4, 0, 5, 1).reshape(channels, b, height * stride, width * stride)
-    return wide[:, :, padding : padding + shape[1], padding : padding + shape[2]].transpose(1, 2, 3, 0)
-
-
-@_compile
-def _columns(planes, size, rows):
-    """(k k C, b, rows * width): the patches, transposed. Rows are as wide as the planes, so that each cell of the
-    window is one piece of a plane; what lies beyond the last window of a row is of no use."""
-    stride, _, channels, b, height, width = planes.shape
-    flat = planes.reshape(stride, stride, channels, b, height * width)
-    out = np.empty((size * size * channels, b, rows * width), planes.dtype)
-    for row in range(len(out)):
-        i, j, c = row // channels // size, row // channels % size, row % channels
-        shift = i // stride * width + j // stride
-        for n in range(b):
-            source, target = flat[i % stride, j % stride, c, n, shift:], out[row, n]
-            for k in range(len(target)):
-                target[k] = source[k]
-    return out
-
-
-@_compile
-def _columns_back(columns, size, rows, planes):
-    """The transpose of `_columns`, written over the planes."""
-    stride, _, channels, b, height, width = planes.shape
-    flat = planes.reshape(stride, stride, channels, b, height * width)
-    flat[:] = 0
-    pieces = columns.reshape(len(columns), b, rows * width)
-    for row in range(len(columns)):
-        i, j, c = row // channels // size, row // channels % size, row % channels
-        shift = i // stride * width + j // stride
-        for n in range(b):
-            source, target = pieces[row, n], flat[i % stride, j % stride, c, n, shift:]
-            for k in range(len(source)):
-                target[k] += source[k]
+NUMBERS = 1 << 16  # of one task, in its rows
 
 
 def pool(x, size, largest):
