@@ -17,7 +17,7 @@ from typing import Any
 from dynsim import plain, runs
 from dynsim.batchfile import Planned, read
 from dynsim.errors import DynsimError, FileFormatError, RunFolderError
-from dynsim.files import write_atomically
+from dynsim.files import TEMPORARY, write_atomically
 from dynsim.lock import NAME as LOCK
 from dynsim.lock import Lock
 from dynsim.progress import Progress
@@ -66,6 +66,7 @@ class Batch:
         self.file, planned = Path(file), read(file)
         self.folder = Path(out) if out is not None else Path("runs") / self.file.stem
         self.planned: dict[str, Planned] = {p.name: p for p in planned}
+        self.others: dict[str, str] = {}  # folder -> fingerprint of what earlier calls began and this file has not
         self._next_save, self._stale = 0.0, False
         self.members = {p.name: Member(p.name, p.scenario.name, p.scenario.run.seed, p.fingerprint) for p in planned}
 
@@ -82,7 +83,8 @@ class Batch:
     def plain(self) -> dict[str, Any]:
         """What batch.json holds."""
         told = [asdict(m) for m in self.members.values()]
-        return {"schema": "dynsim-batch/1", "file": str(self.file), **self.counts, "runs": told}
+        plain = {"schema": "dynsim-batch/1", "file": str(self.file), **self.counts, "runs": told}
+        return plain | {"others": self.others}
 
     def run(self, jobs: int | None = None, dask: str | None = None, progress: Progress | None = None) -> None:
         """Run what is not finished yet, jobs and dask as `dynsim.workers.workers` takes them.
@@ -92,6 +94,7 @@ class Batch:
         _make(self.folder)
         with Lock(self.folder / LOCK, create=True, what="this batch"), Stop() as stop:
             before = _fingerprints(self.folder / SUMMARY)
+            self.others = {name: begun for name, begun in before.items() if name not in self.members}
             for member in self.members.values():
                 self._look(member, before)
             self._save()
@@ -176,8 +179,8 @@ def perform(path: Path, text: str, token: Path) -> tuple[dict[str, Any], str]:
 
 
 def _clear(path: Path) -> None:
-    """Remove what a run leaves that was killed before it began: empty folders and its lock, nothing else."""
-    if path.is_dir() and all(p.is_dir() or p.name == LOCK for p in path.rglob("*")):
+    """Remove what a run leaves that was killed before it began: empty folders, its lock, and half a file."""
+    if path.is_dir() and all(p.is_dir() or p.name == LOCK or p.suffix == TEMPORARY for p in path.rglob("*")):
         shutil.rmtree(path)
 
 
@@ -207,9 +210,10 @@ def _fingerprints(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        return {told["folder"]: told["fingerprint"] for told in json.loads(path.read_bytes())["runs"]}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        hint = "move it away: then every run gets a new folder"
+        known = json.loads(path.read_bytes())
+        return known.get("others", {}) | {told["folder"]: told["fingerprint"] for told in known["runs"]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        hint = "another --out: nothing else tells what the runs in this folder were made from"
         raise FileFormatError("not a batch's summary", where=str(path), given=str(error), hint=hint) from None
 
 

@@ -173,6 +173,10 @@ class FileFeed:
         file, before = self._trajectory, self._frames
         self._frames, self._looked = file.refresh(), monotonic()
         self._watch_writer(self._frames > before)
+        if self._frames < before:  # a killed run goes on from a checkpoint: it has been taken back
+            self._steps = self._steps[: self._frames]
+            self._rows, self._events = (min(*pair) for pair in zip((self._rows, self._events), file.rows))
+            return News()
         history = file.history_from(self._rows)
         events = file.events_from(self._events)
         self._rows += len(history.get("step", ()))
@@ -188,6 +192,7 @@ class FileFeed:
         now = monotonic()
         if more:
             self._grew = self._looked_for_writer = now
+            self.growing = self.growing or self._has_writer()
         elif self.growing and now - self._looked_for_writer > WRITER_PERIOD:
             self._looked_for_writer = now
             self.growing = self._has_writer()

@@ -10,8 +10,11 @@ from pathlib import Path
 
 from dynsim.errors import RunFolderError
 
+# Of errors that are the disk's.
+OF_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 # What a disk keeps free, so that everything that is open can still be closed in order.
 RESERVE = 2**26
+TEMPORARY = ".tmp"  # ends the name of a file that is being written
 
 
 def refuse_full(folder: Path, size: int = 0) -> None:
@@ -32,10 +35,16 @@ def refuse_full(folder: Path, size: int = 0) -> None:
 def write_atomically(path: Path, content: bytes, keep: bool = False) -> None:
     """Temporary file, fsync, rename: a reader sees the old file or the new one. `keep` leaves the old as `.prev`.
 
+    The name of another file stands for that one; devices and pipes are written as they are.
+
     Raises RunFolderError; the old file stays then, and no temporary one.
     """
-    temporary = path.with_name(path.name + ".tmp")
+    path = path.resolve() if path.is_symlink() else path
+    temporary = path.with_name(path.name + TEMPORARY)
     try:
+        if path.exists() and not path.is_file():  # a device, a pipe, or a folder, which cannot be opened
+            path.write_bytes(content)
+            return
         with open(temporary, "wb") as f:
             f.write(content)
             f.flush()
@@ -51,13 +60,15 @@ def write_atomically(path: Path, content: bytes, keep: bool = False) -> None:
 
 def unwritable(path: Path, error: OSError, size: int = 0) -> RunFolderError:
     """The error for a file of `size` bytes (0: unknown) that a full disk or missing rights keep from being written."""
-    needed = f", {size / 2**20:.1f} MiB are needed" if size else ""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    needed = f", {size / 2**20:.1f} MiB are needed" if size and full else ""
     result = RunFolderError(
         "cannot be written",
         where=str(path),
         given=f"{error.strerror or error}{needed}",
-        hint=f"{'make room' if full else 'look for permissions'} in {path.parent}",
+        hint=f"{'make room' if full else 'look for permissions'} in {path.parent}"
+        if path.parent.is_dir()
+        else f"there is no folder {path.parent}",
     )
     result.errno, result.strerror = error.errno, error.strerror
     return result

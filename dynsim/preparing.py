@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from dynsim import checkpoint
 from dynsim.errors import FileFormatError, OptionError, ScenarioError
@@ -115,8 +117,16 @@ def done_before(path: Path) -> int:
 def portable(scenario: Scenario) -> Scenario:
     """Paths of data are made absolute: the run folder is another place than the scenario's."""
     named = {"field.dataset": scenario.field.dataset, "field.target": scenario.field.target}
-    files = {k: v for k, v in named.items() if isinstance(v, str) and v and scenario.located(v).is_file()}
-    return scenario.changed(**{k: str(scenario.located(v)) for k, v in files.items()})
+    return scenario.changed(**absolute(scenario, {k: v for k, v in named.items() if v}))
+
+
+def absolute(scenario: Scenario, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a scenario (dotted key -> value) in which the names of its data files hold from everywhere."""
+
+    def names(key: str, value: Any) -> bool:
+        return key in ("field.dataset", "field.target") and isinstance(value, str) and scenario.located(value).is_file()
+
+    return {k: str(scenario.located(v)) if names(k, v) else v for k, v in settings.items()}
 
 
 @uncollected()

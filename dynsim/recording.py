@@ -104,7 +104,7 @@ class Recording:
         if not self.simulation.done:
             self._go_on()
         self._write_asked()
-        self._writer.flush()
+        self._writer.sync()
         checkpoint.save(self.folder / CHECKPOINT, self.simulation, perf_counter() - self._started)
         self.folder.keep_checkpoint(self.simulation.system.step)
         self._saved, self._saved_step = perf_counter(), self.simulation.system.step
@@ -204,6 +204,10 @@ def new_trajectory(simulation: Simulation, folder: RunFolder, scenario: str) -> 
 def reopened_trajectory(simulation: Simulation, folder: RunFolder, scenario: str) -> TrajectoryWriter:
     """The folder's trajectory cut back to what the simulation knows of, or a new one where it has none."""
     step = simulation.system.step
-    if step and (folder / TRAJECTORY).is_file():
-        return TrajectoryWriter.append_to(folder / TRAJECTORY, step, simulation.logged)
-    return new_trajectory(simulation, folder, scenario)
+    if not step or not (folder / TRAJECTORY).is_file():
+        return new_trajectory(simulation, folder, scenario)
+    writer = TrajectoryWriter.append_to(folder / TRAJECTORY, step, simulation.logged)
+    known = int(simulation.pending[0]["step"]) - 1 if simulation.pending else step
+    if writer.last_history < known:  # it was copied while the run went on, or a disk has lost it
+        folder.log(f"the trajectory ends at step {writer.last_history}: the steps until {known} are missing in it")
+    return writer

@@ -15,13 +15,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from dynsim.errors import FileFormatError, RunFolderError
+from dynsim.errors import FileFormatError, RunFolderError, did_you_mean
 from dynsim.files import name_too, refuse_full
 from dynsim.lock import NAME as LOCK
 from dynsim.lock import Lock, folder_lock, holder, is_held
@@ -55,6 +56,7 @@ class RunFolder:
                 "not a run folder" if path.exists() else "no such folder",
                 where=str(path),
                 allowed=f"a folder with {SCENARIO}, as dynsim run leaves it",
+                hint=near(path),
             )
         return cls(path)
 
@@ -164,6 +166,18 @@ class RunFolder:
             f.write(f"{datetime.now().isoformat(timespec='seconds')}  {line}\n")
 
 
+def near(path: Path) -> str:
+    """What to try where a path is no run folder."""
+    if any((path / name).is_file() for name in ("batch.json", "sweep.json")):
+        return f"dynsim compare {path}"
+    if path.is_file() and (path.parent / SCENARIO).is_file():
+        return f"its folder, {path.parent}"
+    runs = sorted(str(file.parent) for file in (path if path.is_dir() else path.parent).glob(f"*/{SCENARIO}"))
+    if path.is_dir() and runs:
+        return f"one of the runs in it, such as {runs[0]}"
+    return did_you_mean(str(path), runs) or "dynsim run SCENARIO makes one"
+
+
 def place(out: str | Path | None, name: str) -> Path:
     """Where a new run goes: `out`, or runs/NAME, runs/NAME-2, ...
 
@@ -206,9 +220,10 @@ def read_summary(path: Path) -> dict[str, Any]:
     for key, kinds in _SUMMARY.items():
         if not isinstance(summary, dict) or not isinstance(summary.get(key), kinds):
             raise FileFormatError(f"{key!r} is missing or damaged", where=str(path))
-        numbers |= summary[key] if dict in kinds else {}
+        numbers |= summary[key] if dict in kinds else {key: summary[key]} if int in kinds else {}
     for name, value in numbers.items():
-        if not isinstance(value, int | float | None):
+        # JSON as Python reads it has NaN, Infinity and whole numbers beyond every float
+        if not isinstance(value, int | float | None) or not abs(value or 0) <= sys.float_info.max:
             raise FileFormatError(f"{name!r} is no number", where=str(path), given=repr(value)[:80])
     return summary
 

@@ -23,6 +23,7 @@ from dynsim.progress import Progress
 from dynsim.recording import Recording, new_trajectory, reopened_trajectory
 from dynsim.runfolder import SCENARIO, TRAJECTORY, RunFolder, place
 from dynsim.scenario import Scenario
+from dynsim.sections import RunSection
 from dynsim.simulation import Simulation
 from dynsim.stopping import Interrupted, Stop
 from dynsim.summary import Teller
@@ -93,24 +94,41 @@ def resume(path: str | Path, settings: Iterable[str] = (), progress: Teller | No
 
     More epochs or steps than before start a new learning event, so that the Eq. (10) limit opens again; a phase on
     weights or of a fit has its own length. Where the newest checkpoint is damaged, the one before it is taken.
-    Raises ScenarioError for a setting that would make it another run, RunFolderError where another process writes
+    Raises ScenarioError for a setting that would make it another run, OptionError for fewer epochs or steps than a
+    finished one has, RunFolderError where another process writes
     the folder, FileFormatError where no checkpoint is sound or the newest is of another scenario or version.
     """
     progress = progress or Progress(quiet=True)
     folder, settings = RunFolder.open(path), list(settings)
-    finished = folder.summary is not None
-    if finished and not settings:
+    if folder.summary is not None and not settings:
         return folder, False
     with Stop() as stop, ExitStack() as opened:
         lock = opened.enter_context(folder.lock())
+        # Asked again: whoever had the lock may have ended the run meanwhile.
+        finished = folder.summary is not None
+        if finished and not settings:
+            return folder, False
         stop.folder = folder.path
         with stop.at_once():
             state = restored(folder, settings, progress)
         if finished and (folder.checkpoint is None or state[0].done):
+            _refuse_fewer(folder.scenario.run, state[0].scenario.run)
             return folder, False
         recording = _reopened(folder, lock, settings, *state)
         opened.pop_all()
         return _drive(recording, progress, stop), True
+
+
+def _refuse_fewer(done: RunSection, asked: RunSection) -> None:
+    for length in ("epochs", "steps"):
+        before, now = getattr(done, length), getattr(asked, length)
+        if before is not None and now is not None and now < before:
+            raise OptionError(
+                "a finished run does not become shorter",
+                where="--set",
+                given=f"run.{length}={now}",
+                allowed=f"more than its {before:,} {length}",
+            )
 
 
 def reopen(path: str | Path, settings: Iterable[str] = (), progress: Teller | None = None) -> Recording:

@@ -135,8 +135,8 @@ class _Local:
             if self._ended:
                 raise _killed("with all others")
             pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin, self._begin)
-            with _one_thread():
-                pool.submit(os.getpid)  # starts the process, which takes over the environment
+            with _one_thread(), _without_interrupts():
+                pool.submit(os.getpid)  # starts the process, which takes over the environment and what is blocked
             self._pools.append(pool)
         self._mine.pool = pool
         return pool
@@ -164,6 +164,19 @@ def _one_thread() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Inside, this thread and processes that it starts do not hear SIGINT: a terminal sends it to all of them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin(begin: Begin | None, given: tuple[Any, ...]) -> None:

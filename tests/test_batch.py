@@ -262,3 +262,22 @@ def test_a_signal_ends_it_and_the_same_command_goes_on(tmp_path):
     assert command(file, "--out", out).exit_code == 0
     assert list(states(out).values()) == ["done"] * 3
     assert "resumed" in (out / "moons-seed0" / "log.txt").read_text()
+
+
+def test_a_file_that_asks_for_fewer_and_then_for_more_keeps_what_is_there(tmp_path):
+    file, out = tmp_path / "b.toml", tmp_path / "out"
+    for seeds, states_then in ((2, ["done"] * 2), (1, ["done"]), (2, ["done"] * 2)):
+        file.write_text(f'[[run]]\nscenario = "moons"\nseeds = {seeds}\nset = {{ run.steps = 4, system.copies = 2 }}\n')
+        batch = Batch(file, out)
+        batch.run()
+        assert list(states(out).values()) == states_then
+    assert all(member.kept for member in batch.members.values())
+
+
+def test_half_a_file_of_a_killed_run_is_in_nobodys_way(tmp_path):
+    file, left = tmp_path / "b.toml", tmp_path / "out" / "moons-seed0"
+    file.write_text('[[run]]\nscenario = "moons"\nset = { run.steps = 4, system.copies = 2 }\n')
+    (left / "checkpoints").mkdir(parents=True)
+    (left / "scenario.toml.tmp").write_text("[sys")
+    Batch(file, tmp_path / "out").run()
+    assert list(states(tmp_path / "out").values()) == ["done"]

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -209,3 +210,38 @@ def test_the_page_is_whole_and_shows_the_curves_of_real_runs(tmp_path):
         assert words in page
     assert page.count("data:image/png;base64,") == 8  # scores, front, loss, accuracy; light and dark
     assert command(tmp_path / "runs", "--html", tmp_path / "page.txt").exit_code
+
+
+def test_the_reference_is_found_however_it_is_named(tmp_path, monkeypatch):
+    """By another path, and where it is the twin of a run that stands for it."""
+    two_groups(tmp_path / "all")
+    leave(tmp_path / "all" / "twin", 0.5, seed=0, size=2000, **{"dynamics.eta": 0.5})
+    monkeypatch.chdir(tmp_path)
+    for reference in (Path("all/b1"), tmp_path / "all" / "b1", Path("all/twin")):
+        for folder in (Path("all"), tmp_path / "all"):
+            (task,) = compare([folder], reference=reference).tasks
+            assert task.reference == "dynamics.eta=0.5" or "0.5" in task.reference
+
+
+@pytest.mark.parametrize(
+    "damage", ['"wall_s": NaN', '"wall_s": Infinity', '"bytes": 1' + 400 * "0", '"final": {"test_accuracy": NaN}']
+)
+def test_numbers_that_are_none_are_named(damage, tmp_path):
+    two_groups(tmp_path)
+    summary = tmp_path / "a0" / SUMMARY
+    key = damage.split(":")[0]
+    kept = {k: v for k, v in json.loads(summary.read_text()).items() if f'"{k}"' != key}
+    summary.write_text(json.dumps(kept)[:-1] + f", {damage}}}")
+    found = compare([tmp_path])
+    (left,) = found.left_out
+    assert left.path == tmp_path / "a0"
+    assert "is no number" in left.why
+
+
+def test_lists_that_make_no_sense_hide_no_run(tmp_path):
+    two_groups(tmp_path)
+    (tmp_path / "sweep.json").write_text('{"trials": ' + 200_000 * "[")
+    (tmp_path / "batch.json").write_text(json.dumps({"runs": [{"folder": 5000 * "x"}, {"folder": "a\u0000b"}]}))
+    found = compare([tmp_path])
+    assert sum(len(row.group.runs) for row in found.tasks[0].rows) == 6
+    assert [left.why for left in found.left_out] == ["no run folder", "no run folder"]

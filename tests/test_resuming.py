@@ -447,3 +447,31 @@ def test_a_signal_that_was_caught_while_the_program_was_loaded_is_heard(tmp_path
     with pytest.raises(Interrupted, match="SIGTERM"):
         run(scenario(), tmp_path / "r")
     assert not (tmp_path / "r").exists()
+
+
+def test_a_run_that_ends_while_another_process_waits_for_its_lock_keeps_its_numbers(tmp_path, monkeypatch):
+    folder = run(scenario(), tmp_path / "r")
+    numbers, lock = (folder / SUMMARY).read_bytes(), RunFolder.lock
+    (folder / SUMMARY).unlink()
+
+    def ends(self):
+        (folder / SUMMARY).write_bytes(numbers)
+        return lock(self)
+
+    monkeypatch.setattr(RunFolder, "lock", ends)
+    assert not resume(folder.path)[1]
+    assert (folder / SUMMARY).read_bytes() == numbers
+
+
+def test_steps_that_a_copied_trajectory_lacks_are_told(tmp_path):
+    with start(scenario(), tmp_path / "r") as recording:
+        while recording.simulation.system.step < 10:
+            recording.step()
+        recording.save()
+        older = (tmp_path / "r" / TRAJECTORY).read_bytes()
+        while recording.simulation.system.step < 20:
+            recording.step()
+        recording.save()
+    (tmp_path / "r" / TRAJECTORY).write_bytes(older)
+    folder, _ = resume(tmp_path / "r")
+    assert "ends at step 8: the steps until 20 are missing" in (folder / "log.txt").read_text()

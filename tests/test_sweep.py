@@ -21,7 +21,9 @@ from dynsim.backend.conversion.convert import convert
 from dynsim.backend.report import describe
 from dynsim.cli import main
 from dynsim.errors import FileFormatError, OptionError, ResourceError, RunFolderError, ScenarioError
+from dynsim.files import unwritable
 from dynsim.lock import NAME, Lock
+from dynsim.preparing import absolute
 from dynsim.progress import Progress
 from dynsim.reproduce.study import Study, Unit
 from dynsim.runfolder import RunFolder
@@ -501,3 +503,24 @@ def test_a_scheduler_that_is_not_reached_is_told(address, tmp_path, monkeypatch)
     monkeypatch.setattr("dynsim.workers.CONNECT", 0.5)
     with pytest.raises(OptionError, match="no Dask scheduler"):
         sweep(XOR, VARIED, tmp_path, dask=address)
+
+
+def test_a_full_disk_stops_the_sweep_and_costs_no_trial(tmp_path, monkeypatch):
+    def full(*given):
+        raise unwritable(tmp_path / "trajectory.h5", OSError(errno.ENOSPC, "No space left on device"))
+
+    monkeypatch.setattr("dynsim.runs.run", full)
+    with pytest.raises(RunFolderError, match="No space left"):
+        work_out(_task(tmp_path, {}))
+
+
+def test_a_grid_of_a_huge_range_takes_no_memory():
+    (seeds,) = parsed(["run.seed=int:0:2000000000"])
+    assert seeds.listed[1_999_999_999] == 1_999_999_999
+
+
+def test_swept_data_files_are_found_from_everywhere(tmp_path):
+    (tmp_path / "own.csv").write_text("x,y\n")
+    (tmp_path / "own.toml").write_text(XOR.to_toml())
+    swept = absolute(Scenario.load(tmp_path / "own.toml"), {"field.dataset": "own.csv", "dynamics.dt": 0.1})
+    assert swept == {"field.dataset": str(tmp_path / "own.csv"), "dynamics.dt": 0.1}

@@ -90,20 +90,23 @@ def compare(
         runs = [run for run in runs if by in run.numbers]
         if not runs:
             raise unknown("number", by, known, where="--by")
-    if reference is not None and reference not in [run.path for run in runs]:
-        raise OptionError("not one of the finished runs", where="--reference", given=str(reference))
+    against = None
+    if reference is not None:
+        against = next((run for run in runs if run.path.resolve() == reference.resolve()), None)
+        if against is None:
+            raise OptionError("not one of the finished runs", where="--reference", given=str(reference))
     tasks = []
     for name in dict.fromkeys(run.task for run in runs):
         groups, twice = grouped([run for run in runs if run.task == name])
         left_out += twice
-        tasks.append(_task(name, groups, by, reference))
+        tasks.append(_task(name, groups, by, against))
     return Comparison(tuple(tasks), tuple(left_out))
 
 
-def _task(name: str, groups: list[Group], by: str | None, reference: Path | None) -> Task:
+def _task(name: str, groups: list[Group], by: str | None, against: Run | None) -> Task:
     score = by or groups[0].runs[0].score
     higher = more_is_better(score) is not False
-    others = next((g for g in groups if reference in [run.path for run in g.runs]), groups[0])
+    others = next((g for g in groups if against and g.runs[0].settings == against.settings), groups[0])
     sign = 1 if higher else -1
     front = pareto([(g.numbers["bytes"].mean, sign * g.numbers[score].mean) for g in groups])
     rows = [

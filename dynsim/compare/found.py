@@ -10,7 +10,7 @@ from typing import Any
 
 from dynsim.errors import DynsimError, RunFolderError
 from dynsim.plain import flat
-from dynsim.runfolder import SCENARIO, RunFolder
+from dynsim.runfolder import SCENARIO, RunFolder, near
 from dynsim.scenario import Scenario
 from dynsim.scores import JUDGED
 
@@ -76,7 +76,8 @@ def _listed(folder: Path) -> Iterator[tuple[Path, str]]:
         yield folder, ""
         return
     if not folder.is_dir():
-        raise RunFolderError("no such folder", where=str(folder), allowed="a run, or a folder of runs")
+        what = "not a folder" if folder.exists() else "no such folder"
+        raise RunFolderError(what, where=str(folder), allowed="a run, or a folder of runs", hint=near(folder))
     for name, key in LISTS.items():
         for told in _told(folder / name, key):
             where = told.get("folder") or f"trial {told.get('number')}"
@@ -89,13 +90,17 @@ def _told(path: Path, key: str) -> list[dict[str, Any]]:
     """The entries of a batch.json or sweep.json; of a damaged one none, as the folders are there."""
     try:
         entries = json.loads(path.read_bytes())[key]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
     return [e for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
 
 
 def _read(path: Path, told: str) -> Run | LeftOut:
-    if not (path / SCENARIO).is_file():
+    try:
+        there = (path / SCENARIO).is_file()
+    except OSError:  # no name that a file could have
+        there = False
+    if not there:
         return LeftOut(path, told or "no run folder")
     folder = RunFolder(path)
     try:

@@ -72,14 +72,18 @@ def sweep(
     plan = asked_for(portable(scenario), varied, objective, minimise, grid=grid, prune=prune, seed=seed)
     folder, progress = _folder(Path(out)), progress or Progress(quiet=True)
     with Lock(folder / NAME, create=True, what="this sweep"), Stop() as stop:
-        journal = Journal(folder, plan, trials)
+        try:
+            journal = Journal(folder, plan, trials)
+        except OptionError as error:
+            error.where = str(out)
+            raise
         if journal.begun and not (known := journal.record()).left:
             known.save()
             return known
         with _told_where(folder), wanted(folder) as session, workers(jobs, dask, folder) as pool:
             if not journal.begun:
                 progress.phase("trying it out")
-                _refuse_unknown(plan.objective, _soon(pool.submit(rehearse, portable(example)), stop))
+                _refuse_unknown(plan.objective, _soon(pool.submit(rehearse, portable(example), folder), stop))
                 journal.begin()
             return _Conductor(journal, pool, session, stop).run(progress)
 
@@ -96,7 +100,7 @@ def _told_where(folder: Path) -> Iterator[None]:
     except OSError as error:
         if not isinstance(error, DynsimError):
             error = unwritable(Path(error.filename or folder), error)
-            error.hint = f"{error.hint}, then: {hint}"
+        error.hint = f"{error.hint}, then: {hint}" if error.hint else hint
         raise error from None
 
 
@@ -111,7 +115,9 @@ def _folder(out: Path) -> Path:
         (path / TRIALS).mkdir(exist_ok=True)
     except FileExistsError:
         raise RunFolderError("is no folder", where=str(out), hint="another --out") from None
-    except PermissionError as error:
+    except RunFolderError:
+        raise
+    except OSError as error:
         raise RunFolderError("cannot be written", where=str(out), given=error.strerror, hint="another --out") from None
     return path
 
@@ -170,8 +176,10 @@ class _Conductor:
             found = self._journal.next()
             if found is None:
                 return
-            number, settings = found
-            plan = self._journal.plan
+            from dynsim.preparing import absolute  # with all numerics, as `portable` in `sweep`
+
+            number, plan = found[0], self._journal.plan
+            settings = absolute(plan.scenario, found[1])
             task = Task(
                 number, plan.scenario, settings, self._journal.folder, plan.objective, self._session, plan.prune
             )

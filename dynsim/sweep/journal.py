@@ -83,7 +83,7 @@ class Journal:
         before = self._study.user_attrs.get(PLAN)
         if before is None:
             self._study.set_user_attr(PLAN, self.plan.plain())
-        elif told := differences(before, self.plan.plain()):
+        elif told := differences(before, self.plan.plain() | {"note": before.get("note")}):
             raise OptionError(
                 "another sweep was begun in this folder",
                 where=str(self.folder),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
 from typing import Any
@@ -60,12 +60,12 @@ class Parameter:
         return self.low, self.low + INSIDE * (self.high - self.low), self.high
 
     @property
-    def listed(self) -> tuple[Any, ...]:
+    def listed(self) -> Sequence[Any]:
         """All values, for a grid; raises OptionError for a range of numbers that are not whole."""
         if self.kind == "choice":
             return self.values
         if self.kind == "int":
-            return tuple(range(int(self.low), int(self.high) + 1))
+            return range(int(self.low), int(self.high) + 1)
         raise OptionError("a grid needs a list", where=f"--param {self}", allowed="KEY=0.1,0.2,0.4 or KEY=int:2:64")
 
     def suggested(self, trial: Any) -> Any:
@@ -156,10 +156,22 @@ def rehearsed(scenario: Scenario, parameters: tuple[Parameter, ...]) -> Scenario
     are; OptionError where they never fit together.
     """
     for p in parameters:
+        _refuse_unknown(scenario, p)
+    for p in parameters:
         others = [o for o in parameters if o is not p]
         for value in p.ends:
             _try(scenario, others, {p.key: value}, p)
     return _try(scenario, parameters, {}, None)
+
+
+def _refuse_unknown(scenario: Scenario, parameter: Parameter) -> None:
+    """Raises ScenarioError for a key that there is not: it says more than what its values do beside the others."""
+    try:
+        scenario.changed(**{parameter.key: parameter.ends[0]})
+    except ScenarioError as error:
+        named = tuple(p for p in error.problems if p.what.startswith("unknown key"))
+        if named:
+            raise ScenarioError("no such key", where=f"--param {parameter}", problems=named) from None
 
 
 def _try(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,10 @@ from time import perf_counter
 from typing import Any
 
 from dynsim.errors import DynsimError, FileFormatError, unknown
+from dynsim.files import OF_DISK
 from dynsim.plain import flat
 from dynsim.scenario import Scenario
-from dynsim.sweep.record import Outcome, trial_folder
+from dynsim.sweep.record import TRIALS, Outcome, trial_folder
 from dynsim.wanted import WhileWanted
 
 
@@ -49,7 +49,8 @@ class _Pruned(DynsimError):
 
 
 def work_out(task: Task) -> Outcome:
-    """Do a trial; whatever happens to it is told and not raised."""
+    """Do a trial; whatever happens to it is told and not raised, but for what the next one would meet as well: a disk
+    that is full or cannot be written (RunFolderError)."""
     started = perf_counter()
     try:
         summary = _summary(task)
@@ -58,6 +59,8 @@ def work_out(task: Task) -> Outcome:
     except _Pruned as error:
         state, reason = "pruned", str(error)
     except DynsimError as error:
+        if getattr(error, "errno", None) in OF_DISK:
+            raise
         state, reason = "failed", str(error)
     except MemoryError as error:
         state, reason = "failed", f"out of memory: {error}"
@@ -124,12 +127,15 @@ def numbers_of(summary: Mapping[str, Any]) -> dict[str, float | None]:
     return {k: v for k, v in flat(summary).items() if isinstance(v, numbers) and not isinstance(v, bool)}
 
 
-def rehearse(scenario: Scenario) -> dict[str, float | None] | None:
+def rehearse(scenario: Scenario, sweep: Path) -> dict[str, float | None] | None:
     """The numbers of the summary of a few steps; None where these fail, which says nothing of the others."""
     from dynsim import runs
 
-    with tempfile.TemporaryDirectory() as place:
-        try:
-            return numbers_of(runs.run(runs.smoke(scenario), Path(place) / "run").summary or {})
-        except Exception:
-            return None
+    place = sweep / TRIALS / "rehearsal"
+    shutil.rmtree(place, ignore_errors=True)  # of a sweep that was killed at it
+    try:
+        return numbers_of(runs.run(runs.smoke(scenario), place).summary or {})
+    except Exception:
+        return None
+    finally:
+        shutil.rmtree(place, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -12,13 +13,15 @@ from dynsim.errors import DynsimError, FileFormatError
 from dynsim.frame import Frame
 from dynsim.trajectory import flags, gate, handles, schema
 
+SHORT = 1 << 17  # rows: a column of more takes longer to read than to be bisected
+
 
 class Series(Mapping[str, np.ndarray]):
     """Columns of equal length by name, each read when asked for; the arrays are read-only."""
 
     def __init__(
         self,
-        read: Callable[[h5py.Dataset, slice], np.ndarray],
+        read: Callable[[h5py.Dataset, int | slice], np.ndarray],
         columns: Mapping[str, h5py.Dataset],
         rows: int = 0,
     ) -> None:
@@ -50,6 +53,13 @@ class Series(Mapping[str, np.ndarray]):
             column[known : self._rows] = new
         self._known[name] = column, self._rows
         return column
+
+    def first_after(self, step: int) -> int:
+        """The first row of a later step; rows rise."""
+        if self._rows <= SHORT or "step" in self._known:
+            return int(np.searchsorted(self["step"], step, "right"))
+        column = self._columns["step"]
+        return bisect_right(range(self._rows), step, key=lambda row: int(self._read(column, row)))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._columns)
@@ -128,6 +138,11 @@ class Trajectory:
     def times(self) -> np.ndarray:
         """(len(self),) float64, dimensionless."""
         return self._grid["time"]
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """How many there are of the history and of the events."""
+        return schema.length(self._columns.history), schema.length(self._columns.events)
 
     @property
     def scenario(self) -> str:
@@ -242,8 +257,12 @@ class Trajectory:
         return FileFormatError("damaged", where=str(self.path), given=str(error), hint="earlier frames may be sound")
 
     def _since_last(self, i: int, table: Series) -> slice:
-        start = np.searchsorted(table["step"], self.steps[i - 1], "right") if i else 0
-        return slice(int(start), int(np.searchsorted(table["step"], self.steps[i], "right")))
+        start = table.first_after(self._step(i - 1)) if i else 0
+        return slice(start, table.first_after(self._step(i)))
+
+    def _step(self, i: int) -> int:
+        """Of frame `i`."""
+        return int(self._read(self._columns.frames["grid", "step"], i))
 
     def _history_between(self, rows: slice) -> dict[str, np.ndarray]:
         if rows.start == rows.stop:

@@ -55,7 +55,7 @@ class TrajectoryWriter:
     _closed: bool
     _raised: bool
     last_step: int
-    _last_history: int
+    last_history: int
     _thread: threading.Thread
 
     def __init__(self, path: str | Path, cast: Cast, **layout) -> None:
@@ -101,12 +101,17 @@ class TrajectoryWriter:
         self.last_step = frame.step
 
     def flush(self) -> None:
-        """Wait until all that was handed over is in the file; done before a checkpoint is written."""
+        """Wait until all that was handed over is in the file."""
         self._check()
         barrier = threading.Event()
         self._queue.put(barrier)
         barrier.wait()
         self._check()
+
+    def sync(self) -> None:
+        """As `flush`, and until it is on the disk; done before a checkpoint is written, which knows of all of it."""
+        self.flush()
+        os.fsync(self._descriptor)
 
     def close(self) -> None:
         """Write what is left and close the file; safe to call twice."""
@@ -143,7 +148,7 @@ class TrajectoryWriter:
         self._ring = {key: np.empty((self._slots, *shape), dtype) for key, (shape, dtype) in forms.items()}
         self._rows = [schema.length(table) for table in self._columns.tables]
         self.last_step = _last(self._columns.frames["grid", "step"])
-        self._last_history = _last(self._columns.history["step"])
+        self.last_history = _last(self._columns.history["step"])
         self._error: BaseException | None = None
         self._raised = self._closed = False
         self._free, self._slot = threading.Semaphore(self._slots), 0
@@ -214,8 +219,8 @@ class TrajectoryWriter:
         """Copies of the history's rows that the file does not have yet."""
         if not len(frame.history.get("step", ())):
             return {}
-        new = np.asarray(frame.history["step"]) > self._last_history
-        self._last_history = max(self._last_history, int(frame.history["step"][-1]))
+        new = np.asarray(frame.history["step"]) > self.last_history
+        self.last_history = max(self.last_history, int(frame.history["step"][-1]))
         missing = np.full(len(new), np.nan)
         return {name: np.asarray(frame.history.get(name, missing))[new] for name in self._columns.history}
 

@@ -4,14 +4,17 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
+import numpy as np
 import pytest
 from faults import FULL
 from faults_runs import Broken, Command
 
 from dynsim import runs
 from dynsim.errors import RunFolderError
+from dynsim.feed import FileFeed
 
 STEPS = 300 if FULL else 80
 
@@ -161,3 +164,28 @@ def test_a_clock_that_was_set_does_not_matter(once, tmp_path, stamp, tally):
     for path in (out, *out.rglob("*")):
         os.utime(path, (stamp, stamp))
     tally(f"clock set, files of {1970 if not stamp else 2106}", int(once.ends_alike(out)), 1)
+
+
+def test_a_follower_stays_with_a_run_that_is_killed_and_gone_on_with(tmp_path):
+    folder, settings = tmp_path / "run", ("run.steps=400", "record.every=1", "run.checkpoint_steps=50")
+    dynsim = sys.executable, "-m", "dynsim"
+    begun = subprocess.Popen(
+        [*dynsim, "run", "xor", "--quiet", "--out", folder, *(a for s in settings for a in ("--set", s))]
+    )
+    while not (folder / "checkpoints" / "latest.safetensors").exists():
+        assert begun.poll() is None
+        time.sleep(0.02)
+    feed = FileFeed(folder / "trajectory.h5", period=0.0)
+    while len(feed.steps) < 80:
+        feed.poll()
+    begun.kill()
+    begun.wait()
+    resumed = subprocess.Popen([*dynsim, "resume", folder, "--quiet"])
+    while resumed.poll() is None:
+        feed.poll()
+        assert (np.diff(feed.steps) > 0).all()
+    feed.poll()
+    assert resumed.returncode == 0
+    assert feed.steps.tolist() == list(range(401))
+    assert feed.frame(400).step == 400
+    feed.close()

@@ -629,3 +629,12 @@ def test_a_writer_that_nobody_closed_lets_the_interpreter_end(tmp_path):
     assert done.returncode == 0
     with Trajectory(tmp_path / "run" / "trajectory.h5") as t:
         assert len(t) >= 1
+
+
+def test_rows_of_a_long_column_are_found_without_reading_it(path, cast, monkeypatch):
+    with Trajectory(write(path, cast, range(0, 50, 10))) as trajectory:
+        whole = [trajectory.frame(i) for i in range(5)]
+    monkeypatch.setattr("dynsim.trajectory.reader.SHORT", 1)
+    with Trajectory(path) as trajectory:
+        for i in (4, 0, 2, 3, 1):
+            assert_same(trajectory.frame(i), whole[i])
