@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from weakref import finalize
@@ -22,7 +23,7 @@ from dynsim.sweep.record import Outcome
 from dynsim.sweep.trial import Task, work_out
 from dynsim.workers import Workers, workers
 
-JOBS = 2
+JOBS, TASKS = 2, 8  # so many for all workers together: where there is one each, the slower core is waited for
 STEPS, FEW = 500, 150  # of a trial: a second or two, or half of one where everything is timed
 # A frame is written by a thread of its own, which a trial alone has another core for.
 SELDOM = {"record.every": 100, "record.properties": []}
@@ -40,7 +41,7 @@ def sweep(context: Context) -> Iterator[Case]:
     if context.threads == JOBS:
         pair = _Pair(FEW if context.brief else STEPS)
         loops = Rival("two loops of float32 products, alone as long as a trial", pair.loops, goal=0.95)
-        yield Case("two trials on two workers", f"xor, {pair.steps} steps", pair.trials, (loops,), most=5)
+        yield Case(f"{TASKS} trials on two workers", f"xor, {pair.steps} steps", pair.trials, (loops,), most=5)
 
 
 class _Pair:
@@ -55,22 +56,21 @@ class _Pair:
         self._pool = stack.enter_context(workers(JOBS))
         finalize(self, stack.close)
         (self._folder / "session").touch()
-        return lambda: self._at_once(self._trial, JOBS)
+        return lambda: self._at_once(self._trial, TASKS)
 
     def loops(self) -> Work:
         """As many products as take one worker as long as one trial takes it, both alone."""
         times, trial = 50, self._at_once(self._trial, 1)
         while self._at_once(self._loop(times), 1) < trial / 2:
             times *= 2
-        alone = [(self._at_once(self._trial, 1), self._at_once(self._loop(times), 1)) for _ in range(3)]
-        trial, loop = map(min, zip(*alone))
-        work = self._loop(round(times * trial / loop))
-        return lambda: self._at_once(work, JOBS)
+        alone = [(self._at_once(self._trial, 1), self._at_once(self._loop(times), 1)) for _ in range(5)]
+        work = self._loop(round(times * median(trial / loop for trial, loop in alone)))
+        return lambda: self._at_once(work, TASKS)
 
-    def _at_once(self, submit: Callable[[Workers], object], jobs: int) -> float:
-        """Seconds that so many of a job take, each on its worker."""
+    def _at_once(self, submit: Callable[[Workers], object], tasks: int) -> float:
+        """Seconds that so many tasks take, of which each worker does one after the other."""
         started = perf_counter()
-        for future in [submit(self._pool) for _ in range(jobs)]:
+        for future in [submit(self._pool) for _ in range(tasks)]:
             future.result()  # type: ignore[attr-defined]
         return perf_counter() - started
 
