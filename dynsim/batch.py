@@ -16,7 +16,7 @@ from typing import Any
 
 from dynsim import plain, runs
 from dynsim.batchfile import Planned, read
-from dynsim.errors import DynsimError, FileFormatError, RunFolderError
+from dynsim.errors import DeviceError, DynsimError, FileFormatError, RunFolderError
 from dynsim.files import TEMPORARY, write_atomically
 from dynsim.lock import NAME as LOCK
 from dynsim.lock import Lock
@@ -144,6 +144,8 @@ class Batch:
     def _take(self, member: Member, future: Future, progress: Progress) -> None:
         try:
             summary, member.reason = future.result()
+        except DeviceError:  # nobody is there any more to do what is left
+            raise
         except DynsimError as error:  # of the worker, not of the run
             summary, member.reason = {}, str(error)
         member.summary, member.state = _numbers(summary), "failed" if member.reason else "done"

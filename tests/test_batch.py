@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from dynsim import Scenario, batch, runs
 from dynsim.batch import Batch, perform
 from dynsim.batchfile import read
 from dynsim.cli import app
-from dynsim.errors import FileFormatError, RunFolderError, ScenarioError
+from dynsim.errors import DeviceError, FileFormatError, RunFolderError, ScenarioError
 from dynsim.lock import Lock
 from dynsim.runfolder import MODEL, SUMMARY, RunFolder
 from dynsim.wanted import WhileWanted, wanted
@@ -156,6 +157,22 @@ def test_other_settings_do_not_go_into_the_same_folder(file, out):
     assert again.members["small-seed0"].kept
 
 
+def test_what_is_wrong_with_a_table_and_with_its_scenario_is_said_together(tmp_path):
+    (tmp_path / "b.toml").write_text('[[run]]\nscenario = "mooons"\nseeds = -1\n')
+    with pytest.raises(ScenarioError) as refused:
+        read(tmp_path / "b.toml")
+    said = str(refused.value)
+    assert re.search(r"not a number of seeds\s+given:\s+-1\s+allowed: 1 to 10,000", said)
+    assert "did you mean 'moons'" in said
+
+
+def test_a_file_that_is_not_there_is_said_so(tmp_path):
+    with pytest.raises(ScenarioError, match=r"no such file\n.*\n  try: "):
+        read(tmp_path / "none.toml")
+    with pytest.raises(ScenarioError, match="not a file"):
+        read(tmp_path)
+
+
 def test_everything_that_is_wrong_with_a_file_is_said_at_once_and_nothing_is_written(tmp_path):
     path = tmp_path / "bad.toml"
     path.write_text(
@@ -281,3 +298,13 @@ def test_half_a_file_of_a_killed_run_is_in_nobodys_way(tmp_path):
     (left / "scenario.toml.tmp").write_text("[sys")
     Batch(file, tmp_path / "out").run()
     assert list(states(tmp_path / "out").values()) == ["done"]
+
+
+def test_a_batch_whose_workers_are_lost_is_interrupted_and_not_failed(file, tmp_path, monkeypatch):
+    def lost(*given):
+        return submit(mock.Mock(side_effect=DeviceError("the Dask scheduler is lost")))
+
+    monkeypatch.setattr(batch, "workers", lambda *given: nullcontext(SimpleNamespace(slots=1, submit=lost)))
+    with pytest.raises(DeviceError):
+        Batch(file, tmp_path / "out").run()
+    assert set(states(tmp_path / "out").values()) == {"interrupted", "waiting"}
