@@ -2,7 +2,7 @@
 
 An image is laid out in planes, one for each channel and each phase of the stride, with zeros around it. A cell of the
 window is then a shift: cell (i, j) of channel c sees plane (i % stride, j % stride, c) shifted by (i, j) // stride, and
-a convolution is a sum of shifted planes, of four channels and a vector of pixels at a time. The way back to x is the
+a convolution is a sum of shifted planes, of eight channels and a vector of pixels at a time. The way back to x is the
 same sum over planes of feedback, shifted the other way; that to the kernel sums products of planes over all pixels.
 """
 
