@@ -17,7 +17,7 @@ from dynsim.plain import flat
 from dynsim.preparing import portable
 from dynsim.scenario import Scenario
 from dynsim.sections import Section
-from dynsim.validation import explain_all
+from dynsim.validation import explain_all, fail
 
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 MOST = 10_000  # seeds of one table
@@ -25,8 +25,11 @@ MOST = 10_000  # seeds of one table
 
 def _counted(seeds: Any) -> Any:
     """So many seeds are those from 0 on."""
-    whole = isinstance(seeds, int) and not isinstance(seeds, bool)
-    return list(range(seeds)) if whole and seeds <= MOST else seeds
+    if not isinstance(seeds, int) or isinstance(seeds, bool):
+        return seeds
+    if not 1 <= seeds <= MOST:
+        fail("not a number of seeds", (), seeds, f"1 to {MOST:,}, or a list", "5 for 0 to 4, or a list: [1, 7, 8]")
+    return list(range(seeds))
 
 
 class Entry(Section):
@@ -65,7 +68,8 @@ def read(path: str | Path) -> list[Planned]:
         try:
             planned += _planned(Entry.model_validate(table), path.parent)
         except ValidationError as error:
-            problems.append(ScenarioError("not a run", where=where, problems=explain_all(error, Entry)))
+            found = *explain_all(error, Entry), *_besides(table, error, path.parent)
+            problems.append(ScenarioError("not a run", where=where, problems=found))
         except DynsimError as error:
             error.where = where + (f", {error.where}" if error.where else "")
             problems.append(error)
@@ -76,7 +80,26 @@ def read(path: str | Path) -> list[Planned]:
     return planned
 
 
+def _besides(table: dict[str, Any], error: ValidationError, folder: Path) -> tuple[DynsimError, ...]:
+    """What is wrong with the scenario of a table that has mistakes of its own."""
+    wrong = {e["loc"][0] for e in error.errors()}
+    try:
+        list(_planned(Entry.model_validate({k: v for k, v in table.items() if k not in wrong}), folder))
+    except ValidationError:  # without the scenario's name
+        return ()
+    except DynsimError as other:
+        return (other,)
+    return ()
+
+
 def _tables(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        raise ScenarioError(
+            "not a file" if path.exists() else "no such file",
+            where=str(path),
+            allowed="a TOML file of [[run]] tables",
+            hint="for a single scenario: dynsim run SCENARIO",
+        )
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

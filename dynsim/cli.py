@@ -17,7 +17,7 @@ from dynsim.cli_convert import convert
 from dynsim.cli_export import export
 from dynsim.cli_files import echo_pairs, info, repair
 from dynsim.cli_merge import merge
-from dynsim.cli_options import AsJson, Commands, Dask, Jobs, Quiet, echo_json, verbose
+from dynsim.cli_options import AsJson, Commands, Dask, Jobs, Quiet, Version, echo_json, verbose
 from dynsim.cli_report import report
 from dynsim.cli_sweep import sweep
 from dynsim.errors import DynsimError
@@ -54,6 +54,8 @@ def main() -> None:
             traceback.print_exc()
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(_exit_code(error)) from None
+    except KeyboardInterrupt:  # before there is a command that hears it
+        raise SystemExit(128 + signal.SIGINT) from None
     except BrokenPipeError:
         sys.stderr.close()
         raise SystemExit(0) from None
@@ -64,6 +66,11 @@ def _exit_code(error: DynsimError) -> int:
     if number is not None:
         return 128 + number
     return 2 if isinstance(error, ValueError) else 1
+
+
+@app.callback()
+def every_command(version: Version = False) -> None:
+    """What can be said before a command."""
 
 
 @app.command()
@@ -99,7 +106,10 @@ def run(
 
 @app.command()
 def resume(folder: Folder, settings: Settings = None, as_json: AsJson = False, quiet: Quiet = False) -> None:
-    """Continue a run folder, or make it longer: --set run.steps=N or run.epochs=N."""
+    """Continue a run folder, or make it longer.
+
+    Longer by --set run.steps=N or run.epochs=N, more than it has.
+    """
     from dynsim import runs
     from dynsim.backend.report import final_table, program
     from dynsim.progress import Progress
@@ -130,7 +140,7 @@ def scenarios(as_json: AsJson = False) -> None:
 
 @app.command()
 def evaluate(folder: Folder, as_json: AsJson = False) -> None:
-    """Test accuracy, confusion matrix and inference time of a run's classifier."""
+    """Test the classifier of a run: accuracy, confusion, time."""
     from dynsim.backend.report import evaluate_run, print_evaluation
 
     result = evaluate_run(folder)
@@ -153,7 +163,7 @@ def reproduce(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a table or figure of the papers again, ours beside theirs."""
+    """Make a table or figure of the papers again, ours beside it."""
     from dynsim.reproduce import command
 
     folder = out or Path("runs", "reproduced-quick" if quick else "reproduced")
@@ -180,7 +190,10 @@ app.command()(sweep)
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """What this machine has, and whether every kernel computes right: exit code 1 where one does not."""
+    """Say what this machine has, and check every kernel.
+
+    Exit code 1 where one computes wrong.
+    """
     from dynsim.doctor import examine, healthy, text
 
     found = examine()

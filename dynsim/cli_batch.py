@@ -21,7 +21,10 @@ def batch(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run a list of scenarios and seeds; what is finished is kept, what was broken off goes on."""
+    """Run a list of scenarios and seeds.
+
+    What is finished is kept, what was broken off goes on.
+    """
     from dynsim.batch import Batch
     from dynsim.progress import Progress
 

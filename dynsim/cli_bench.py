@@ -21,7 +21,7 @@ def bench(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Time the kernels and a training step against what people would use instead.
+    """Time kernels and a training step beside other libraries.
 
     On a card results are checked first, with exit code 1 where one is wrong, and times are shown beside its limits.
     """

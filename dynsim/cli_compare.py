@@ -18,10 +18,11 @@ MOST = 25  # rows of a table on a screen
 def compare(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Runs, batches, sweeps, folders of runs.")],
     by: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Another number, such as bytes or observables.psi.")
+        str | None, typer.Option(metavar="NAME", help="Another number, such as bytes or observables.entropy.")
     ] = None,
     reference: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="The others are compared with its group; default the first.")
+        Path | None,
+        typer.Option(metavar="RUN", help="The others are compared with its group; default the first run given."),
     ] = None,
     to_csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="All numbers, a line a group.")] = None,
     to_html: Annotated[
@@ -30,7 +31,10 @@ def compare(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Means over seeds, paired differences, what mattered, and accuracy against bytes of many runs."""
+    """Compare runs: means over seeds, differences, what mattered.
+
+    Runs that differ only in the seed are one group; --csv, --json and --html have all numbers.
+    """
     from dynsim.compare.comparison import compare as comparing
     from dynsim.compare.write import write_csv, write_html
     from dynsim.progress import Progress

@@ -16,9 +16,11 @@ NAME = 20  # letters of a layer's name that a table shows, the last ones
 def convert(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="An .onnx, .safetensors or .npz file.")],
     out: Annotated[Path, typer.Option(help="Folder for the results; one that was stopped goes on.")],
-    metric: Annotated[str | None, typer.Option(help="Of every layer's particles, without a budget [l2].")] = None,
-    copies: Annotated[int | None, typer.Option(help="H, particles of a sub-model [3].")] = None,
-    dim: Annotated[int | None, typer.Option(help="d of the state space [9].")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Of every layer's particles, without a budget.  [default: l2]")
+    ] = None,
+    copies: Annotated[int | None, typer.Option(help="H, particles of a sub-model.  [default: 3]")] = None,
+    dim: Annotated[int | None, typer.Option(help="d of the state space.  [default: 9]")] = None,
     bits: Annotated[int | None, typer.Option(help="Of a coordinate, 4 to 16; float32 if not given.")] = None,
     steps: Annotated[int | None, typer.Option(help="Of a layer's fit.")] = None,
     budget_bytes: Annotated[int | None, typer.Option(help="For all tensors; each layer gets its best form.")] = None,
@@ -33,7 +35,10 @@ def convert(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Convert a network that others trained into particles, or into each layer's best form under a budget of bytes."""
+    """Convert a network that others trained into particles.
+
+    Under a budget of bytes, each layer into its best form.
+    """
     from dynsim.backend.conversion import convert as conversion
     from dynsim.progress import Progress
 

@@ -19,7 +19,10 @@ def export(
     ] = "dense",
     as_json: AsJson = False,
 ) -> None:
-    """Write a classifier for other programs, compared with the model before it is written; or a trajectory."""
+    """Write a classifier or a trajectory for other programs.
+
+    A classifier is compared with the model before it is written.
+    """
     from dynsim.backend.export import export as write
 
     if to == "gsd":

@@ -33,21 +33,32 @@ def info(
     if as_json:
         echo_json(lines)
         return
-    echo_pairs({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in lines.items()})
+    echo_pairs({name: _said(name, value) for name, value in lines.items()})
+
+
+def _said(name: str, value: object) -> object:
+    """Five digits of what is no whole number, and thousands apart where something is counted."""
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    return f"{value:,}" if isinstance(value, int) and name != "seed" else value
 
 
 def repair(
     path: Annotated[Path, typer.Argument(metavar="RUN|FILE", help="A run folder or trajectory that a kill left open.")],
     as_json: AsJson = False,
 ) -> None:
-    """Close a trajectory that a killed run left open, so that every program reads it again."""
+    """Close a trajectory that a killed run left open.
+
+    Then every program reads it again.
+    """
+    from dynsim.progress import counted
     from dynsim.runs import repair
 
     done = repair(path)
     if as_json:
         echo_json(asdict(done) | {"changed": done.changed})
         return
-    kept = f"{done.frames} frames, {done.steps} steps and {done.events} events"
+    kept = f"{counted(done.frames, 'frame')}, {counted(done.steps, 'step')} and {counted(done.events, 'event')}"
     if not done.changed:
         typer.echo(f"nothing to repair: {kept}, closed in order")
         return

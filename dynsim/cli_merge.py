@@ -19,7 +19,10 @@ def merge(
     across: Annotated[bool, typer.Option("--across", help="Particles of different subsystems merge too.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Merge particles of a finished classifier that are close: accuracy, numbers and bytes before and after."""
+    """Merge particles of a finished classifier that are close.
+
+    Says accuracy, numbers and bytes before and after.
+    """
     from dynsim.backend.merging import merge as merging
 
     report = merging(source, radius, out, across)

@@ -22,6 +22,20 @@ Dask = Annotated[
 LOG = logging.getLogger("dynsim")
 
 
+def _tell_version(asked: bool) -> None:
+    """Says it and ends."""
+    if asked:
+        from dynsim.versions import version_of
+
+        typer.echo(f"dynsim {version_of('dynsim')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Say which version this is, and leave.")
+]
+
+
 def _speak(value: bool) -> None:
     """Turns the log on stderr on, or off again."""
     for handler in LOG.handlers[:]:

@@ -21,7 +21,10 @@ def report(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write one HTML page, with PNGs beside it, on what a run was and measured."""
+    """Write an HTML page on what a run was and measured.
+
+    Its pictures lie beside it as PNGs too.
+    """
     from dynsim.report.write import write_report
     from dynsim.runfolder import RunFolder
 

@@ -31,12 +31,13 @@ def sweep(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key for all trials; repeatable.")
     ] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="How many in all [20].")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="How many in all.  [default: 20]")] = None,
     grid: Annotated[bool, typer.Option("--grid", help="Every combination, instead of a search.")] = False,
     objective: Annotated[
         str | None,
         typer.Option(
-            metavar="KEY", help="Number of a run's summary [final.validation_accuracy, else final.test_accuracy]."
+            metavar="KEY",
+            help="Number of a run's summary.  [default: final.validation_accuracy, else final.test_accuracy]",
         ),
     ] = None,
     minimise: Annotated[
@@ -51,7 +52,10 @@ def sweep(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run a scenario many times with other settings, and find the best (docs/sweeps.md)."""
+    """Run a scenario with many settings, and find the best.
+
+    More in docs/sweeps.md.
+    """
     from dynsim.progress import Progress
     from dynsim.scenario import Scenario
     from dynsim.sweep import conduct
@@ -102,9 +106,11 @@ def _shown(value: object) -> str:
 
 
 def _lines(found: Sweep, out: Path):
+    from dynsim.progress import counted
+
     states = [t.state for t in found.trials]
     counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(("complete", *states)))
-    yield f"{len(states)} trials: {counts}"
+    yield f"{counted(len(states), 'trial')}: {counts}"
     for trial in found.trials:
         if trial.state == "failed":
             yield f"trial {trial.number} failed: {' '.join((trial.reason or '').split())}"

@@ -15,7 +15,7 @@ class DynsimError(Exception):
     where : file, row, key or call that it concerns.
     given : the offending value.
     allowed : what would have been accepted.
-    hint : what to try next.
+    hint : what to try next; where it `means`, what the key at `where` stands for.
     """
 
     def __init__(
@@ -26,8 +26,10 @@ class DynsimError(Exception):
         given: Any = None,
         allowed: str | None = None,
         hint: str | None = None,
+        means: bool = False,
     ) -> None:
         self.what, self.where, self.given, self.allowed, self.hint = what, where, given, allowed, hint
+        self.means = means
         super().__init__(str(self))
 
     def __str__(self) -> str:
@@ -37,7 +39,7 @@ class DynsimError(Exception):
         if self.allowed:
             lines.append(f"  allowed: {self.allowed}")
         if self.hint:
-            lines.append(f"  try:     {self.hint}")
+            lines.append(f"  {'means:' if self.means else 'try:':<9}{self.hint}")
         return "\n".join(lines)
 
 
@@ -84,9 +86,14 @@ class FileFormatError(DynsimError, ValueError):
     """A file whose content is not what its name or header promises."""
 
 
+# What people call something that has another name here, and not one like it.
+ALSO_CALLED = {"gpu": "cuda"}
+
+
 def did_you_mean(given: str, options: list[str] | tuple[str, ...]) -> str | None:
     """The closest legal name as a hint, or None."""
-    close = get_close_matches(str(given), list(options), n=1, cutoff=0.5)
+    called = ALSO_CALLED.get(str(given).lower())
+    close = [called] if called in options else get_close_matches(str(given), list(options), n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else None
 
 

@@ -46,6 +46,8 @@ LIVE_PARAMETERS = {
     "dynamics.limit": "the Eq. (10) speed limit",
     "field.batch": "samples per step",
 }
+# Of these, what the Eq. (10) limit allows the particles depends on.
+LIMITING = {"dynamics.eta", "dynamics.decay", "dynamics.limit"}
 Event = tuple[int, str, str]
 # An event's detail holds 1024 bytes; a number takes 26 at most.
 COORDINATES_PER_EVENT = 16

@@ -104,6 +104,11 @@ class Progress:
         print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
+def counted(number: int, what: str) -> str:
+    """So many of a thing, as a person says it."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def clock(seconds: float) -> str:
     """Seconds as [H:]MM:SS."""
     if seconds == float("inf"):

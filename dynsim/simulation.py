@@ -28,7 +28,7 @@ from dynsim.fields.network import predict_logits
 from dynsim.fields.target import TrainedWeightsField
 from dynsim.forces import Response, forces
 from dynsim.frame import Cast, Frame
-from dynsim.interventions import LIVE_PARAMETERS, Event, Interventions
+from dynsim.interventions import LIMITING, LIVE_PARAMETERS, Event, Interventions
 from dynsim.kernels.load import host_of, load
 from dynsim.observables import Snapshot, briefly, find, measure, named, panels, widths
 from dynsim.observables.learning import relative_stress
@@ -261,7 +261,15 @@ class Simulation(Interventions):
             projection=self.projection,
             seed=self.scenario.run.seed,
             limited=None if dynamics.integrator in UNLIMITED else self.limit.enabled,
+            bounded=self._same_limit,
         )
+
+    @property
+    def _same_limit(self) -> bool:
+        """Whether the Eq. (10) limit is what it was at the start: never opened again, changed or learned."""
+        hyper = self.scenario.dynamics.hyper
+        learned = "eta" in hyper.trained and not hyper.conserve
+        return not (self.system.event_step or learned or self.changes.keys() & LIMITING)
 
     def seen(self) -> Callable[[], Snapshot]:
         """What a frame shows now, the state and the signals: asked for at once, and given as arrays of the host."""

@@ -68,7 +68,9 @@ def _either(first: DynsimError, other: DynsimError) -> DynsimError:
     """Two complaints about one value, of which one too many: what either would have taken."""
     allowed = " or ".join(dict.fromkeys(filter(None, (first.allowed, other.allowed))))
     what = first.what if other.what in first.what else f"{first.what}, or {other.what}"
-    return OptionError(what, where=first.where, given=first.given, allowed=allowed or None, hint=first.hint)
+    return OptionError(
+        what, where=first.where, given=first.given, allowed=allowed or None, hint=first.hint, means=first.means
+    )
 
 
 def _explain(error: Any, root: type[BaseModel]) -> DynsimError:
@@ -94,9 +96,9 @@ def _explain(error: Any, root: type[BaseModel]) -> DynsimError:
         given, hint = _short(error["input"]), context["hint"] or None
         return OptionError(error["msg"], where=where, given=given, allowed=context["allowed"], hint=hint)
     if error["type"] == "rule":
-        hint = context["hint"] or _hint(root, where.split("."))
+        help_ = {"hint": context["hint"]} if context["hint"] else _help(root, where.split("."))
         return OptionError(
-            error["msg"], where=where, given=context["given"], allowed=context["allowed"] or None, hint=hint
+            error["msg"], where=where, given=context["given"], allowed=context["allowed"] or None, **help_
         )
     if error["type"] == "missing" and not path[-1].isdigit():
         return OptionError("missing", where=where, hint=f"{path[-1]} has no default: write it")
@@ -105,7 +107,7 @@ def _explain(error: Any, root: type[BaseModel]) -> DynsimError:
         where=where,
         given=_short(error["input"]),
         allowed=_allowed(error["type"], context),
-        hint=_hint(root, path),
+        **_help(root, path),
     )
 
 
@@ -149,16 +151,16 @@ def _allowed(kind: str, context: dict[str, Any]) -> str | None:
     return ", ".join(bounds) or _KINDS.get(kind.split("_")[0])
 
 
-def _hint(root: type[BaseModel], path: list[str]) -> str | None:
-    """What a key means, and what it is where nobody writes it."""
+def _help(root: type[BaseModel], path: list[str]) -> dict[str, Any]:
+    """What a key means and what it is where nobody writes it, or where to look; as an error takes it."""
     named = [key for key in path if not key.isdigit()]
     field = _section(root, named[:-1]).model_fields.get(named[-1]) if named else None
     if field is None:
-        return "a shipped scenario shows how it is written: dynsim scenarios"
+        return {"hint": "a shipped scenario shows how it is written: dynsim scenarios"}
     meaning = f"{named[-1]}: {field.description}" if field.description else f"a table [{'.'.join(named)}]"
-    if field.is_required() or isinstance(field.default, BaseModel):
-        return meaning
-    return f"{meaning}; left out it is {'nothing' if field.default is None else _short(field.default)}"
+    if not field.is_required() and not isinstance(field.default, BaseModel):
+        meaning += f"; left out it is {'nothing' if field.default is None else _short(field.default)}"
+    return {"hint": meaning, "means": True}
 
 
 def _section(root: type[BaseModel], path: list[str]) -> type[BaseModel]:

@@ -162,7 +162,7 @@ def test_what_is_wrong_with_a_table_and_with_its_scenario_is_said_together(tmp_p
     with pytest.raises(ScenarioError) as refused:
         read(tmp_path / "b.toml")
     said = str(refused.value)
-    assert re.search(r"not a number of seeds\s+given:\s+-1\s+allowed: 1 to 10,000", said)
+    assert re.search(r"not a number of seeds\s+given:\s+-1\s+allowed: 1 to 10,000, or a list\n +try: ", said)
     assert "did you mean 'moons'" in said
 
 

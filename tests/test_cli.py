@@ -14,10 +14,13 @@ from typing import NamedTuple
 from unittest import mock
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
+from dynsim import __version__
 from dynsim.cli import app, main
 from dynsim.kernels import cards
+from dynsim.progress import counted
 
 COMMANDS = ("run", "resume", "scenarios", "info", "evaluate", "convert", "export", "reproduce", "doctor", "cite")
 COMMANDS += ("batch", "compare", "merge", "bench", "repair", "report")
@@ -55,6 +58,23 @@ def test_every_command_explains_itself(command):
     assert result.exit_code == 0
     assert "Usage:" in result.output
     assert len(result.output.splitlines()) > 5
+
+
+def test_the_list_of_commands_cuts_no_sentence():
+    _, _, listed = dynsim("--help").stdout.partition("Commands:")
+    lines = listed.strip().splitlines()
+    assert len(lines) == len(get_command(app).commands)  # each on a line of its own
+    assert "..." not in listed
+    assert max(map(len, lines)) <= 80
+
+
+def test_the_version_is_that_of_the_package():
+    assert dynsim("--version").stdout.split() == ["dynsim", __version__]
+
+
+def test_defaults_are_told_in_one_way():
+    told = " ".join(dynsim("convert", "--help").stdout.split())
+    assert all(f"[default: {value}]" in told for value in ("l2", "3", "9", "auto", "0"))
 
 
 def test_a_run_leaves_its_folder(finished):
@@ -117,7 +137,9 @@ def test_a_missing_device_is_named(tmp_path):
 def test_info_of_run_trajectory_model_and_scenario(finished):
     for path in (finished, finished / "trajectory.h5", finished / "model.safetensors", finished / "scenario.toml"):
         assert json.loads(dynsim("info", path, "--json").stdout)
-    assert "particles" in dynsim("info", finished).stdout
+    shown = dynsim("info", finished).stdout
+    assert "particles" in shown
+    assert f"{json.loads((finished / 'summary.json').read_text())['parameters']:,}" in shown
 
 
 def test_evaluate_prints_json(finished):
@@ -149,11 +171,32 @@ def test_scenarios_are_listed_with_a_line_each():
 
 def test_resume_of_a_finished_run_says_so(finished):
     assert "finished" in dynsim("resume", finished).stdout
+    assert "more than its 6 steps" in dynsim("resume", finished, "--set", "run.steps=3", expect=2).stderr
 
 
 def test_wrong_folders_are_named(tmp_path):
     for command in ("resume", "evaluate", "cite", "info"):
         assert str(tmp_path) in dynsim(command, tmp_path, expect=1).stderr
+
+
+@pytest.mark.parametrize("command", ["resume", "evaluate", "cite", "report", "info", "info --follow", "compare"])
+def test_a_folder_that_is_not_there_has_one_exit_code_and_a_way_on(command, tmp_path):
+    shown = dynsim(*command.split(), tmp_path / "nowhere", expect=1).stderr
+    assert "no such f" in shown
+    assert "  try:  " in shown
+
+
+def test_what_holds_runs_or_lies_beside_them_is_told_the_way_on(finished, tmp_path):
+    assert f"try:     one of the runs in it, such as {finished}" in dynsim("cite", finished.parent, expect=1).stderr
+    assert f"did you mean '{finished}'" in dynsim("cite", finished.with_name("tinny"), expect=1).stderr
+    assert f"try:     its folder, {finished}" in dynsim("cite", finished / "trajectory.h5", expect=1).stderr
+    (tmp_path / "sweep.json").touch()
+    assert f"try:     dynsim compare {tmp_path}" in dynsim("info", tmp_path, expect=1).stderr
+
+
+@pytest.mark.parametrize(("number", "said"), [(0, "0 events"), (1, "1 event"), (1234, "1,234 events")])
+def test_what_is_counted_is_singular_where_it_is_one(number, said):
+    assert counted(number, "event") == said
 
 
 def test_a_signal_ends_cleanly_and_can_be_resumed(tmp_path):

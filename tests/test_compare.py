@@ -163,6 +163,9 @@ def test_no_run_is_dropped_without_a_word(tmp_path):
 def test_what_cannot_be_compared_is_refused(tmp_path):
     with pytest.raises(RunFolderError, match="no such folder"):
         compare([tmp_path / "nowhere"])
+    (tmp_path / "notes.md").touch()
+    with pytest.raises(RunFolderError, match="not a folder"):
+        compare([tmp_path / "notes.md"])
     with pytest.raises(RunFolderError, match="no run in it"):
         compare([tmp_path])
     leave(tmp_path / "r", None)

@@ -342,7 +342,7 @@ def test_looking_leaves_no_trace():
     assert one.scalars == other.scalars
     for left, right in ((one.history, other.history), (one.properties, other.properties)):
         assert left.keys() == right.keys()
-        assert all(np.array_equal(left[k], right[k]) for k in left)
+        assert all(np.array_equal(left[k], right[k], equal_nan=True) for k in left)
     assert same(watched.system, alone.system)
 
 

@@ -9,6 +9,7 @@ import pytest
 from dynsim import RunFolder, Scenario, Simulation, Trajectory, checkpoint, load_model, resume, run
 from dynsim.backend.formats import save_model
 from dynsim.backend.inference import Model
+from dynsim.backend.report import final_table
 from dynsim.backend.twin import dense_twin
 from dynsim.dynamics.damping import Friction
 from dynsim.dynamics.integrators import PLAIN, Adam, Beside, KickDrift, Motion
@@ -310,11 +311,13 @@ def test_a_finished_alternate_run_goes_on_as_if_it_had_been_longer(tmp_path):
     assert (again / MODEL).read_bytes() == (whole / MODEL).read_bytes()
 
 
-def test_more_epochs_for_finetune_are_for_the_coordinates(tmp_path):
+def test_more_epochs_for_finetune_are_for_the_coordinates(tmp_path, capsys):
     folder = run(scenario("finetune", "recipe.fit_steps=8"), tmp_path / "r")
     again, moved = resume(folder.path, ["run.epochs=3"])
     assert moved
     assert again.summary["steps"] == 15 + 8 + 15
+    final_table(again)
+    assert "run.epochs counts the phase on coordinates alone; the 38 steps" in capsys.readouterr().out
     with Trajectory(again / TRAJECTORY) as t:
         assert [(step, kind) for step, kind, _ in t.events] == [(33, "learning")]
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dynsim import Scenario, cli, runs
+from dynsim.backend.report import final_table
 from dynsim.errors import DivergenceError, OptionError, RunFolderError
 from dynsim.report.curves import thinned
 from dynsim.report.page import paragraphs
@@ -225,6 +226,17 @@ def test_nothing_is_said_of_a_bound_where_nothing_limits(tmp_path, setting):
     (said,) = (v for v in verdicts(read(free), None) if "orkload" in v.statement)
     assert (said.statement, said.holds) == ("The workload, which nothing bounds here", None)
     assert free.summary["observables"].get("workload_bound") is None
+
+
+def test_no_bound_is_claimed_once_the_limit_has_been_opened_again(tmp_path, capsys):
+    folder = run_of(tmp_path, "xor", "run.steps=6")
+    assert folder.summary["observables"]["workload"] <= folder.summary["observables"]["workload_bound"]
+    longer, _ = runs.resume(folder.path, ["run.steps=12"])
+    assert longer.summary["observables"]["workload_bound"] is None
+    (said,) = (v for v in verdicts(read(longer), None) if "orkload" in v.statement)
+    assert (said.statement, said.holds) == ("The workload, under a limit that was not always the same", None)
+    final_table(longer)
+    assert " bound" not in capsys.readouterr().out
 
 
 def test_a_comment_is_read_as_paragraphs():

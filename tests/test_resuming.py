@@ -328,12 +328,14 @@ def test_a_clock_that_is_set_back_does_no_harm(tmp_path, monkeypatch, whole):
     assert_same_run(folder, whole)
 
 
-def test_a_full_disk_leaves_the_checkpoint_before_usable(tmp_path, monkeypatch, whole):
+@pytest.mark.parametrize("filled", ["trajectory", "checkpoint"])
+def test_a_full_disk_leaves_the_checkpoint_before_usable(tmp_path, monkeypatch, whole, filled):
     out = tmp_path / "r"
     original = os.fsync
 
     def full(descriptor):
-        if checkpoint.peek(out / CHECKPOINT)["step"] >= 20:
+        of_trajectory = os.path.samestat(os.fstat(descriptor), os.stat(out / TRAJECTORY))
+        if of_trajectory == (filled == "trajectory") and checkpoint.peek(out / CHECKPOINT)["step"] >= 20:
             raise OSError(28, "No space left on device")
         original(descriptor)
 
@@ -344,8 +346,8 @@ def test_a_full_disk_leaves_the_checkpoint_before_usable(tmp_path, monkeypatch, 
         patch.setattr(files.os, "fsync", full)
         with recording, pytest.raises(RunFolderError, match="No space left") as caught:
             deque((recording.step() for _ in range(29)), 0)
-    assert "MiB are needed" in str(caught.value)
-    assert f"make room in {out / 'checkpoints'}" in str(caught.value)
+    assert ("MiB are needed" in str(caught.value)) == (filled == "checkpoint")
+    assert f"make room in {out / 'checkpoints' if filled == 'checkpoint' else out}" in str(caught.value)
     assert not list(out.rglob("*.tmp"))
     assert checkpoint.peek(out / CHECKPOINT)["step"] == 20
     assert_same_run(resume(out)[0], whole)

@@ -59,6 +59,14 @@ def test_problems_say_what_to_try(fragment):
         Scenario.from_text(BAD)
 
 
+def test_what_a_key_means_is_not_called_something_to_try():
+    with pytest.raises(ScenarioError, match=r"\n {4}means: {3}eta: Eq\. \(10\)") as caught:
+        Scenario.from_text(GOOD, ["dynamics.eta=-1"])
+    assert "try:" not in str(caught.value)
+    with pytest.raises(ScenarioError, match=r"\n {4}try: {5}did you mean 'cuda'"):
+        Scenario.from_text(GOOD, ["run.device=gpu"])
+
+
 @pytest.mark.parametrize(
     ("settings", "key"),
     [

@@ -232,6 +232,22 @@ def test_another_sweep_in_the_same_folder_is_refused_with_what_differs(scenario,
     with pytest.raises(OptionError, match="another sweep") as refused:
         sweep(XOR.changed(**scenario), varied, done.path, **{"objective": "final.train_loss"} | options)
     assert told in str(refused.value)
+    assert "note" not in str(refused.value)  # it follows from the objective
+
+
+def test_a_refused_folder_is_named_as_it_was_given(done, monkeypatch):
+    monkeypatch.chdir(done.path.parent)
+    with pytest.raises(OptionError) as refused:
+        sweep(XOR, VARIED[:1], done.path.name, objective="final.train_loss")
+    assert refused.value.where == done.path.name
+
+
+def test_an_unknown_key_is_told_before_all_else():
+    varied = parsed(["system.copies=2:8", "dynamics.etta=log:0.1:1"])
+    with pytest.raises(ScenarioError, match="did you mean 'eta'") as refused:
+        rehearsed(XOR, varied)
+    assert "int:LOW:HIGH" not in str(refused.value)
+    assert "system.copies" not in str(refused.value)
 
 
 def test_folders_in_use_or_of_something_else_are_refused(done, tmp_path):

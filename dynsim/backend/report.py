@@ -22,7 +22,7 @@ from dynsim.backend.formats import card_of, load_model
 from dynsim.backend.sequence_run import evaluate_sequence, print_sequence
 from dynsim.errors import FileFormatError, RunFolderError
 from dynsim.panels import Curve, Panel, drawn
-from dynsim.runfolder import CHECKPOINT, MODEL, TRAJECTORY, RunFolder
+from dynsim.runfolder import CHECKPOINT, MODEL, TRAJECTORY, RunFolder, near
 from dynsim.scenario import Scenario
 from dynsim.scores import JUDGED
 from dynsim.trajectory.admission import admit
@@ -52,6 +52,17 @@ def final_table(folder: RunFolder) -> None:
     evaluated = ((folder / MODEL).is_file() and score == "test accuracy") or score.startswith("R²")
     for command in _next_commands(path, evaluated, folder.scenario):
         console.print(f"  {program()} {command}", highlight=False, soft_wrap=True, markup=False)
+    if note := _length_note(folder.scenario, summary["steps"]):
+        console.print(note, highlight=False, soft_wrap=True, markup=False)
+
+
+def _length_note(scenario: Scenario, steps: int) -> str:
+    """Which steps a recipe's run.steps or run.epochs counts; "" where it counts all."""
+    counts = {"finetune": "the phase on coordinates", "alternate": "what is trained on weights"}
+    if scenario.recipe.name not in counts:
+        return ""
+    length = "epochs" if scenario.run.epochs else "steps"
+    return f"run.{length} counts {counts[scenario.recipe.name]} alone; the {steps:,} steps are those of all phases."
 
 
 def program() -> str:
@@ -131,11 +142,10 @@ def describe(path: Path) -> dict[str, Any]:
         return _describe_run(RunFolder.open(path))
     readers = {".h5": _describe_trajectory, ".safetensors": _describe_model, ".toml": _describe_scenario}
     if path.suffix not in readers:
-        raise FileFormatError(
-            "unknown kind of file" if path.exists() else "no such file or folder",
-            where=str(path),
-            allowed=f"a run folder or one of {', '.join(readers)}",
-        )
+        allowed = f"a run folder or one of {', '.join(readers)}"
+        if not path.exists():
+            raise RunFolderError("no such file or folder", where=str(path), allowed=allowed, hint=near(path))
+        raise FileFormatError("unknown kind of file", where=str(path), allowed=allowed)
     return readers[path.suffix](path)
 
 

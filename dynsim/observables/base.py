@@ -26,6 +26,7 @@ class Snapshot:
 
     seed : of the run, from which its untrained coordinates come.
     limited : whether the Eq. (10) limit is on; None for an integrator that knows none.
+    bounded : whether that limit has been one and the same since the start, so that what it allowed in all is known.
     """
 
     system: System
@@ -41,6 +42,7 @@ class Snapshot:
     projection: np.ndarray
     seed: int = 0
     limited: bool | None = True
+    bounded: bool = True
 
 
 class Observable(ABC):

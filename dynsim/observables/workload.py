@@ -24,8 +24,8 @@ def workload_bound(particles: int, eta: float, rate: float, steps: int) -> float
 @observable
 class Workload(Observable):
     """I(t): path of this step over all coordinate particles (units of q); W(t): its sum since the start; the bound
-    of what the Eq. (10) limit allows since the last learning event; the fraction at the limit, and the limit
-    of a step's move; the last three only where there is a limit."""
+    that the Eq. (10) limit gives W, while this limit is what it was at the start (no learning event, no phase without
+    it); the fraction at the limit, and the limit of a step's move; the last three only where there is a limit."""
 
     name, kind, every = "workload", "scalar", "step"
     panels = (
@@ -57,8 +57,9 @@ def _limits(snapshot: Snapshot) -> dict[str, float]:
     system, limit = snapshot.system, snapshot.eta * snapshot.envelope
     if not snapshot.limited:
         return {"workload_bound": math.nan, "limited": math.nan, "limit": limit}
+    bound = workload_bound(system.graph.particles, snapshot.eta, snapshot.decay, system.age)
     return {
-        "workload_bound": workload_bound(system.graph.particles, snapshot.eta, snapshot.decay, system.age),
+        "workload_bound": bound if snapshot.bounded else math.nan,
         "limited": system.totals.get("limited", 0.0),
         "limit": limit,
     }

@@ -146,21 +146,28 @@ def _workload(record: Record) -> Iterator[Verdict]:
     work, bound = record.final("workload"), record.final("workload_bound")
     if work is None:
         return
-    if not bound or bound != bound or not record.scenario.dynamics.limit:
+    if not _at_the_end(record, "limited"):
         note = "W is the path of all particles (Eq. 59), which no speed limit of Eq. 10 holds back here."
         yield Verdict("The workload, which nothing bounds here", f"W = {work:.4g}", note)
         return
-    number = f"W = {work:.4g}, bound {bound:.4g}: {work / bound:.1%}"
-    opened = any(kind in ("learning", "kick", "extend") for _, kind, _ in record.events)
-    later = opened or record.scenario.recipe.name != "direct"
-    again = " The bound counts from the last opening of the limit on, the workload from the start." if later else ""
-    above = "The workload counts from before its bound" if later else "The workload exceeds its bound"
+    if not bound or not _at_the_end(record, "workload_bound"):
+        note = (
+            "W is the path of all particles (Eq. 59) since the start; the speed limit of Eq. 10 has changed since then."
+        )
+        yield Verdict("The workload, under a limit that was not always the same", f"W = {work:.4g}", note)
+        return
     yield Verdict(
-        "The workload stays below its bound" if work <= bound else above,
-        number,
-        "W is the path of all particles (Eq. 59); the bound is what the speed limit of Eq. 10 allows." + again,
-        None if later and work > bound else work <= bound,
+        "The workload stays below its bound" if work <= bound else "The workload exceeds its bound",
+        f"W = {work:.4g}, bound {bound:.4g}: {work / bound:.1%}",
+        "W is the path of all particles (Eq. 59); the bound is what the speed limit of Eq. 10 allows.",
+        work <= bound,
     )
+
+
+def _at_the_end(record: Record, name: str) -> bool:
+    """Whether a scalar has a value at the last recorded step."""
+    steps = record.series(name)[0]
+    return len(steps) > 0 and bool(steps[-1] >= record.last.step)
 
 
 def _limited(record: Record) -> Iterator[Verdict]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from dynsim.errors import OptionError, RunFolderError
 from dynsim.files import write_atomically
+from dynsim.progress import counted
 from dynsim.report import page as p
 from dynsim.report.clouds import clouds, confusion_picture, limits_of, structure_pictures
 from dynsim.report.curves import curves, histograms
@@ -94,8 +95,8 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
     yield "dynamics", f"{s.dynamics.integrator}, law {s.dynamics.law}, dt {s.dynamics.dt:g}, η {s.dynamics.eta:g}"
     yield "potential", s.field.dataset or s.field.kind
     if record.summary.get("wall_s"):
-        rate = record.summary["steps_per_s"]
-        yield "wall clock", f"{record.summary['wall_s']:.1f} s, {rate:.1f} steps/s, {record.summary['threads']} threads"
+        rate, threads = record.summary["steps_per_s"], counted(record.summary["threads"], "thread")
+        yield "wall clock", f"{record.summary['wall_s']:.1f} s, {rate:.1f} steps/s, {threads}"
     yield "versions", ", ".join(f"{k} {v}" for k, v in json.loads(record.versions).items())
 
 

@@ -171,8 +171,11 @@ def open_file(path: str | Path, mode: str) -> h5py.File:
 def refuse_missing(path: str | Path) -> None:
     """Raises MissingTrajectoryError where there is no file."""
     if not Path(path).is_file():
+        missing = not Path(path).suffix and not Path(path).exists()
         raise MissingTrajectoryError(
-            "no trajectory here", where=str(path), hint="the file of a run is FOLDER/trajectory.h5"
+            "no such folder" if missing else "no trajectory here",
+            where=str(path),
+            hint="the file of a run is FOLDER/trajectory.h5",
         )
 
 

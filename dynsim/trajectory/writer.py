@@ -22,7 +22,7 @@ from h5py import h5s
 
 from dynsim import lock
 from dynsim.errors import OptionError, RunFolderError, ShapeError
-from dynsim.files import refuse_full
+from dynsim.files import refuse_full, unwritable
 from dynsim.frame import Cast, Frame
 from dynsim.trajectory import flags, mending, schema
 
@@ -111,7 +111,10 @@ class TrajectoryWriter:
     def sync(self) -> None:
         """As `flush`, and until it is on the disk; done before a checkpoint is written, which knows of all of it."""
         self.flush()
-        os.fsync(self._descriptor)
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise unwritable(self._path, error) from error
 
     def close(self) -> None:
         """Write what is left and close the file; safe to call twice."""

@@ -68,6 +68,8 @@ def _check(given: argparse.Namespace) -> None:
         parser().error(f"SCENARIO does not go with --{looked_at or 'demo'}")
     if given.screenshot is None and (given.canvas or given.at is not None):
         parser().error(f"{'--canvas' if given.canvas else '--at'} goes with --screenshot OUT.png")
+    if given.screenshot is not None and given.screenshot.suffix.lower() != ".png":
+        parser().error(f"--screenshot writes a PNG: {given.screenshot} does not end in .png")
     if given.set and looked_at:
         parser().error(f"--set does not go with --{looked_at}: what was run stays as it was")
 

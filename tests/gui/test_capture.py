@@ -19,6 +19,7 @@ from dynsim.errors import FileFormatError, OptionError
 from dynsim.frame import Cast, Frame
 from dynsim.trajectory import TrajectoryWriter
 from dynsim_gui import capture, film, movie
+from dynsim_gui.__main__ import main as command_line
 from dynsim_gui.models import palette
 from dynsim_gui.models.appearance import Appearance
 from dynsim_gui.models.caption import caption, changes_until
@@ -391,6 +392,21 @@ def test_what_is_wrong_with_a_request_is_said_and_nothing_is_written(run, tmp_pa
     assert movie.main([str(run), str(tmp_path / name), *options]) == 2
     assert said in " ".join(capsys.readouterr().err.split())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_screenshot_is_a_png_or_refused(tmp_path, capsys):
+    for options in ([], ["--canvas"]):
+        with pytest.raises(SystemExit) as ended:
+            command_line(["xor", "--screenshot", str(tmp_path / "a.jpg"), *options])
+        assert ended.value.code == 2
+        assert "a.jpg does not end in .png" in capsys.readouterr().err
+
+
+def test_what_particles_can_be_coloured_by_is_listed_once(capsys):
+    assert command_line(["xor", "--canvas", "--screenshot", "a.png", "--colour-by", "foo"]) == 2
+    (listed,) = (line for line in capsys.readouterr().err.splitlines() if "allowed:" in line)
+    names = listed.partition(":")[2].split(", ")
+    assert len(set(names)) == len(names) > 11
 
 
 def test_a_run_without_frames_and_a_broken_look_are_refused(tmp_path):

@@ -511,6 +511,8 @@ def test_a_missing_file_is_a_file_not_found_error(path):
         with pytest.raises(FileNotFoundError, match="try:"):
             attempt()
     assert issubclass(MissingTrajectoryError, RunFolderError)
+    with pytest.raises(MissingTrajectoryError, match="no such folder"):
+        Trajectory(path.with_name("nowhere"))
 
 
 def no_hdf5(path):

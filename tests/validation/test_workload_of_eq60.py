@@ -151,3 +151,33 @@ def test_no_limited_run_does_more_work_than_the_bound(kernels, warmup):
     for n, (state, _) in enumerate(states, 1):
         assert 0 < state.totals["workload"] <= workload_bound(particles, 0.02, 0.03, n) * (1 + 1e-12)
     assert state.totals["workload"] > 0.3 * workload_bound(particles, 0.02, 0.03, n)
+
+
+@pytest.mark.parametrize(
+    "touch",
+    [
+        lambda run: run.kick(),
+        lambda run: run.extend(3),
+        lambda run: run.learning_event(5, "more"),
+        lambda run: run.set_parameter("dynamics.eta", 0.01),
+        lambda run: [run.set_parameter("dynamics.limit", on) or run.step() for on in (False, True)],
+    ],
+)
+def test_nothing_bounds_what_was_moved_under_several_limits(touch):
+    """The work before counts in W, but not in what the limit allows since."""
+    run = Simulation(Scenario.load("xor", ["run.device=reference", "run.steps=20", "dynamics.warmup=0"]))
+    for _ in range(4):
+        run.step()
+        assert run.last_row["workload"] <= run.last_row["workload_bound"] * (1 + 1e-6)
+    touch(run)
+    run.step()
+    assert np.isnan(run.last_row["workload_bound"])
+    assert 0 <= run.last_row["limited"] <= 1
+
+
+def test_limits_that_are_learned_bound_only_together():
+    learned = ["run.device=reference", "run.steps=3", 'dynamics.hyper.trained=["eta"]']
+    for conserve in (False, True):
+        run = Simulation(Scenario.load("xor", [*learned, f"dynamics.hyper.conserve={str(conserve).lower()}"]))
+        run.step()
+        assert np.isfinite(run.last_row["workload_bound"]) == conserve

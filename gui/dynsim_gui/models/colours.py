@@ -186,7 +186,7 @@ def refuse_unknown(name: str, where: str, cast: Cast | None = None) -> None:
     if cast is None:
         from dynsim.observables import named  # which only a rare name is worth waiting for
 
-        known = (*QUANTITIES, *named("per_particle"))
+        known = tuple(dict.fromkeys((*QUANTITIES, *named("per_particle"))))
     else:
         known = tuple(quantities(cast))
     if name not in known:
