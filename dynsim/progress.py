@@ -29,7 +29,7 @@ class Progress:
         self._phase = self._unit = ""
         self._bar: Any = None
         self._task: Any = None
-        self._first = self._start = self._last = 0.0
+        self._first = self._began = self._start = self._last = 0.0
         self._seen: dict[str, float] = {}
 
     def __enter__(self) -> Progress:
@@ -42,7 +42,8 @@ class Progress:
         """Begin a phase; with a total, of so many `unit`, it has a bar that starts at `done`."""
         self._end_phase()
         self._phase, self._unit = name, unit
-        self._first, self._start, self._last = done, monotonic(), 0.0
+        self._first, self._last = done, 0.0
+        self._began = self._start = monotonic()
         self._seen = {}
         if self.quiet:
             return
@@ -55,6 +56,10 @@ class Progress:
         """The phase is at `step` of `total`, with numbers by short labels; cheap to call at every step."""
         now = monotonic()
         self._seen.update(numbers)
+        if not self._last and self._unit == "steps" and step < total:
+            # The first step may also have compiled: the rate is that of the others.
+            self._first, self._start, self._last = step, now, now
+            return
         if self.quiet or (now - self._last < self.interval and step < total):
             return
         self._last = now
@@ -91,7 +96,7 @@ class Progress:
 
     def _end_phase(self) -> None:
         if self._phase:
-            LOG.debug("%s took %.2f s", self._phase, monotonic() - self._start)
+            LOG.debug("%s took %.2f s", self._phase, monotonic() - self._began)
             self._phase = ""
         self._close_bar()
 
